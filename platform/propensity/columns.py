@@ -1,0 +1,47 @@
+"""Names of the lake's tables and columns, each spelled once.
+
+Feast definitions, SQL, migrations and Arrow schemas import them from here; a test holds the three together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+CUSTOMER_ID: Final = "customer_id"
+EVENT_TIMESTAMP: Final = "event_timestamp"
+CREATED_TIMESTAMP: Final = "created_timestamp"
+REGION: Final = "region"
+AS_OF: Final = "as_of"
+RUN: Final = "run"
+"""Hive partition of a run; the files carry `run_id`, so that a row says where it comes from."""
+RUN_ID: Final = "run_id"
+MODEL_VERSION: Final = "model_version"
+
+# Sparse feature views: two parallel lists a row.
+INDICES: Final = "indices"
+VALUES: Final = "values"
+
+# Labels: the categories with a class above 0, and the class.
+LABEL_CATEGORIES: Final = "label_categories"
+LABEL_CLASSES: Final = "label_classes"
+
+# Scores.
+PROPENSITIES: Final = "propensities"
+TOP_CATEGORIES: Final = "top_categories"
+TOP_PROPENSITIES: Final = "top_propensities"
+
+# Lake tables.
+EVENTS: Final = "events"
+ITEMS: Final = "items"
+CUSTOMERS: Final = "customers"
+QUARANTINE: Final = "quarantine"
+CATEGORY_LABELS: Final = "category_labels"
+CATEGORY_POPULARITY: Final = "category_popularity"
+CATEGORY_PROPENSITY: Final = "category_propensity"
+
+FAMILIES: Final = ("purchases", "products", "promotions", "profile")
+
+
+def feature_view(family: str) -> str:
+    """Name of the feature view, and of the lake table, that holds a family of signals."""
+    return f"customer_{family}"

@@ -1,0 +1,55 @@
+"""Which signals there are: one SQL file and one line here each.
+
+A signal file is a SELECT with the columns `snapshot` (position of the as_of), `customer_id`, `key` and one column per
+signal, named as the signal. It reads these relations, which hold nothing that was not known at the snapshot:
+
+    history            events: snapshot, age_days (> 0), local_weekday (1 Monday … 7), customer_id,
+                       event_type, item_id, category, product_type, department, brand, quantity, value, discount,
+                       basket_id, promoted, campaign_type
+    category_history   the same, one row per (customer, event_type, category, basket, instant), with gap_days since
+                       the customer's previous one, NULL for the first
+    attribute_history  snapshot, customer_id, attribute, value
+    spine              snapshot, customer_id, tenure_days (age of the first event)
+
+NULL and 0 mean "no such feature". docs/signals.md adds one by example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True)
+class SignalFile:
+    """A signal file and what its keys are.
+
+    Attributes:
+        name: `signals/<name>.sql`.
+        family: Feature view that holds its features, one of `columns.FAMILIES`.
+        key_kind: What a key is: category, product_type, department …
+        category_aligned: The keys are label categories, so the net's category-aligned part reads these signals.
+    """
+
+    name: str
+    family: str
+    key_kind: str
+    category_aligned: bool = False
+
+    @property
+    def sql(self) -> str:
+        """Text of the file."""
+        return resources.files("propensity.features").joinpath(f"signals/{self.name}.sql").read_text()
+
+
+SIGNAL_FILES = (
+    SignalFile("purchases_by_category", "purchases", "category", category_aligned=True),
+    SignalFile("product_types", "products", "product_type"),
+    SignalFile("departments", "products", "department"),
+    SignalFile("brands", "products", "brand"),
+    SignalFile("promoted_purchases", "promotions", "category", category_aligned=True),
+    SignalFile("coupon_redemptions", "promotions", "campaign_type"),
+    SignalFile("campaigns_received", "promotions", "campaign_type"),
+    SignalFile("rhythm", "profile", "customer"),
+    SignalFile("attributes", "profile", "attribute"),
+)
