@@ -45,3 +45,11 @@ FAMILIES: Final = ("purchases", "products", "promotions", "profile")
 def feature_view(family: str) -> str:
     """Name of the feature view, and of the lake table, that holds a family of signals."""
     return f"customer_{family}"
+
+
+# Feast: a second view over the scores, and the feature services.
+TOP_CATEGORIES_VIEW: Final = "category_propensity_top"
+TRAINING_SERVICE: Final = "propensity_training_v1"
+LABEL_SERVICE: Final = "propensity_labels_v1"
+SERVING_SERVICE: Final = "propensity_serving_v1"
+FULL_SERVICE: Final = "propensity_full_v1"

@@ -1,4 +1,4 @@
-"""Sparse matrices from Arrow list columns: a list's offsets are the CSR's indptr, its child the CSR's data."""
+"""Sparse matrices from Arrow list columns: a list's offsets are a CSR's indptr, its child the data."""
 
 from __future__ import annotations
 

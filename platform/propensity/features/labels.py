@@ -1,0 +1,131 @@
+"""Building labels: what each customer did in the label window `[as_of, as_of + horizon)`.
+
+A label row carries its as_of, and its event_timestamp is the window's end, when it became known: a training run as of
+T that asks Feast for labels at T gets only windows that had ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from propensity import columns
+from propensity.errors import MissingSnapshotError
+from propensity.features.events import data_end, event_files, event_imports, imports_before
+from propensity.features.snapshots import Snapshot
+from propensity.progress import Progress, silent
+from propensity.warehouse.catalogue_session import catalogue_session
+from propensity.warehouse.categories import load_categories
+from propensity.warehouse.connection import lake_connection
+from propensity.warehouse.lake import Lake
+from propensity.warehouse.regions import local_days_later
+from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
+from propensity.warehouse.schemas import LABEL_SCHEMA
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
+
+
+def label_window_end(settings: Settings, as_of: datetime) -> datetime:
+    """Return the end of the label window of `as_of`: `horizon_days` local days later."""
+    return local_days_later(as_of, settings.labels.horizon_days, settings)
+
+
+def label_run_id(settings: Settings, as_of: datetime, imports: list[RunRecord]) -> str:
+    """Return the id of the labels that today's imports and settings give for `as_of`."""
+    end = label_window_end(settings, as_of)
+    return "labels-" + fingerprint(
+        settings.region, as_of.isoformat(), end.isoformat(), imports_before(imports, end),
+        settings.labels.event_types, resources.files("propensity.features").joinpath("labels.sql").read_text())
+
+
+def build_labels(settings: Settings, as_ofs: Sequence[datetime], progress: Progress = silent) -> list[Snapshot]:
+    """Build the labels of `as_ofs` that aren't there yet; return all of them in time order.
+
+    Raises:
+        MissingSnapshotError: A window hasn't ended by the newest imported event, or nothing precedes an as_of.
+
+    Side effects: a run per as_of in `category_labels`. Safe to repeat and to kill.
+    """
+    started = time.monotonic()
+    imports = event_imports(settings)
+    wanted = {as_of: label_run_id(settings, as_of, imports) for as_of in sorted(set(as_ofs))}
+    _check_ended(settings, list(wanted), imports)
+    lake = Lake(settings.lake)
+    missing = {
+        as_of: run_id for as_of, run_id in wanted.items()
+        if not lake.has_run(columns.CATEGORY_LABELS, settings.region, run_id, as_of)}
+    if missing:
+        _build(settings, lake, missing, imports, progress)
+    seconds = (time.monotonic() - started) / max(1, len(missing))
+    return [_record(settings, lake, as_of, run_id, seconds) for as_of, run_id in wanted.items()]
+
+
+def _check_ended(settings: Settings, as_ofs: list[datetime], imports: list[RunRecord]) -> None:
+    end = data_end(settings, imports)
+    for as_of in as_ofs:
+        if label_window_end(settings, as_of) > end:
+            raise MissingSnapshotError(
+                f"The label window of {as_of.isoformat()} ends at {label_window_end(settings, as_of).isoformat()}, "
+                f"but the events of region {settings.region!r} end by {end.isoformat()}: its labels aren't known yet. "
+                "Choose an earlier as_of, or import newer events.")
+        if not imports_before(imports, as_of):
+            raise MissingSnapshotError(
+                f"Region {settings.region!r} has no event before {as_of.isoformat()}: nobody to label.")
+
+
+def _build(
+    settings: Settings, lake: Lake, runs: dict[datetime, str], imports: list[RunRecord], progress: Progress
+) -> None:
+    as_ofs = list(runs)
+    ends = [label_window_end(settings, as_of) for as_of in as_ofs]
+    created = datetime.now(UTC)
+    with lake_connection(settings) as connection:
+        connection.register("snapshots", pa.table({
+            "snapshot": pa.array(range(len(as_ofs)), pa.int32()),
+            "as_of_us": [int(as_of.timestamp() * 1_000_000) for as_of in as_ofs],
+            "end_us": [int(end.timestamp() * 1_000_000) for end in ends]}))
+        types = settings.labels.event_types
+        connection.register("classes", pa.table({
+            "event_type": pa.array(types, pa.string()), "class": pa.array(range(1, len(types) + 1), pa.int32())}))
+        names = load_categories(settings).names
+        connection.register("categories", pa.table({
+            "category": pa.array(names, pa.string()), "category_index": pa.array(range(len(names)), pa.int32())}))
+        connection.execute(
+            resources.files("propensity.features").joinpath("staging.sql").read_text(),
+            {"files": event_files(settings, imports), "timezone": settings.timezone, "buckets": 1,
+             "end": int(max(ends).timestamp() * 1_000_000)})
+        labels = connection.execute(
+            resources.files("propensity.features").joinpath("labels.sql").read_text()).to_arrow_table()
+    for number, (as_of, run_id) in enumerate(runs.items()):
+        rows = labels.filter(pc.equal(labels.column("snapshot"), number))
+        n = rows.num_rows
+        instant = pa.timestamp("us", "UTC")
+        with lake.new_run(columns.CATEGORY_LABELS, settings.region, run_id, as_of) as directory:
+            pq.write_table(pa.table([
+                rows.column("customer_id"),
+                pa.repeat(pa.scalar(ends[number], instant), n), pa.repeat(pa.scalar(created, instant), n),
+                pa.repeat(settings.region, n), pa.repeat(run_id, n), pa.repeat(pa.scalar(as_of, instant), n),
+                rows.column("label_categories"), rows.column("label_classes"),
+            ], schema=LABEL_SCHEMA), directory / "part-0.parquet", compression="zstd")
+        progress("labels", number + 1, len(runs))
+
+
+def _record(settings: Settings, lake: Lake, as_of: datetime, run_id: str, seconds: float) -> Snapshot:
+    known = [run for run in list_runs(settings, kind="labels", as_of=as_of) if run.run_id == run_id]
+    if known:
+        return Snapshot(as_of, run_id, known[0].rows)
+    directory = lake.run_directory(columns.CATEGORY_LABELS, settings.region, run_id, as_of)
+    rows = sum(pq.read_metadata(file).num_rows for file in directory.glob("*.parquet"))
+    with catalogue_session(settings) as session:
+        record_run(session, RunRecord(
+            run_id, settings.region, "labels", "finished", as_of, rows, seconds, datetime.now(UTC),
+            {"label_window_end": label_window_end(settings, as_of).isoformat()}))
+    return Snapshot(as_of, run_id, rows)
