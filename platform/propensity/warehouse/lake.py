@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,20 +51,46 @@ class Lake:
 
         Side effects: creates, renames and removes directories below `root`.
         """
-        staged = self._staging() / f"{os.getpid()}-{uuid.uuid4().hex}"
-        staged.mkdir(parents=True)
-        try:
+        with self.staged() as staged:
             yield staged
             for file in staged.iterdir():
                 _fsync(file)
             _fsync(staged)
             final = self.run_directory(table, region, run_id, as_of)
             final.parent.mkdir(parents=True, exist_ok=True)
-            if not final.exists():
+            if final.exists():
+                return
+            try:
                 staged.rename(final)
-                _fsync(final.parent)
+            except OSError as error:
+                # Another process was faster with the same run; its directory holds the same rows.
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                return
+            for directory in final.relative_to(self.root).parents:
+                _fsync(self.root / directory)
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """Yield an empty directory for unfinished files, on the lake's file system; it is removed when the block ends.
+
+        Side effects: creates and removes directories below `root`; holds a lock that tells it from an abandoned one.
+        """
+        staging = self._staging()
+        staging.mkdir(parents=True, exist_ok=True)
+        name = f"{os.getpid()}-{uuid.uuid4().hex}"
+        unlocked, staged = staging / f".{name}", staging / name
+        unlocked.mkdir()
+        lock = os.open(unlocked, os.O_RDONLY)
+        try:
+            # A file system without locks leaves the process id in the name to tell.
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unlocked.rename(staged)
+            yield staged
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+            os.close(lock)
 
     def drop_abandoned(self) -> int:
         """Remove staging directories of processes that have died; return how many.
@@ -72,8 +100,7 @@ class Lake:
         dropped = 0
         staging = self._staging()
         for directory in staging.iterdir() if staging.is_dir() else ():
-            owner = directory.name.split("-", 1)[0]
-            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            if not directory.name.startswith(".") and not _owner_lives(directory):
                 shutil.rmtree(directory, ignore_errors=True)
                 dropped += 1
         return dropped
@@ -89,3 +116,22 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _owner_lives(directory: Path) -> bool:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except FileNotFoundError:
+        return True  # finished this moment: nothing to remove
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        # No locks on this file system. The lock is asked first because containers reuse process ids, and see none
+        # of their neighbours'.
+        owner = directory.name.split("-", 1)[0]
+        return owner.isdigit() and Path(f"/proc/{owner}").exists()
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,108 @@
+"""Opening and applying the Feast repository for the configured home and region."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from feast import FeatureStore
+from feast.repo_config import RepoConfig
+
+from propensity.errors import WarehouseError
+from propensity.settings import project_root
+from propensity.warehouse.runs import fingerprint
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
+
+
+def repository() -> Path:
+    """Return `feature_repo/`.
+
+    Raises:
+        WarehouseError: It isn't in the project root.
+    """
+    path = project_root() / "feature_repo"
+    if not (path / "feature_store.yaml").is_file():
+        raise WarehouseError(f"{path} holds no feature_store.yaml. Set PROPENSITY_PROJECT to the checkout.")
+    return path
+
+
+def store_options(settings: Settings) -> dict[str, Any]:
+    """Return `feature_store.yaml` with the project and paths of the configured region and home.
+
+    Paths stay relative to the repository where the home lies on the same file system, so nothing absolute is stored.
+    """
+    options: dict[str, Any] = yaml.safe_load((repository() / "feature_store.yaml").read_text())
+    home = Path(os.path.relpath(settings.home, repository()))
+    options["project"] = settings.feast_project
+    options["registry"]["path"] = str(home / "feast" / "registry.pb")
+    options["offline_store"] |= {
+        "base_path": str(home), "threads": settings.threads, "memory_limit": settings.memory_limit}
+    options["online_store"]["path"] = str(home / "feast" / "online_store.db")
+    return options
+
+
+def open_feature_store(settings: Settings) -> FeatureStore:
+    """Open Feast's store of the configured region. Read-only until something is written through it.
+
+    Raises:
+        WarehouseError: `feast apply` was never run for this home.
+    """
+    if not _registry(settings).is_file():
+        raise WarehouseError(f"There is no Feast registry in {settings.home}. Create it: propensity apply")
+    config = RepoConfig(**store_options(settings))
+    config.repo_path = repository()
+    return FeatureStore(config=config)
+
+
+def apply_repository(settings: Settings) -> bool:
+    """Run `feast apply` unless the definitions, project and home are as they were; return whether it ran.
+
+    Raises:
+        WarehouseError: Feast refused; the message carries its last line.
+
+    Side effects: writes Feast's registry (by one rename) and creates online tables.
+    """
+    sources = {path.name: path.read_text() for path in sorted(repository().glob("*.py"))}
+    state = fingerprint(store_options(settings), sources, settings.online_full_vectors, settings.region)
+    marker = settings.home / "feast" / f"applied-{settings.region}"
+    if marker.is_file() and _registry(settings).is_file() and marker.read_text() == state:
+        return False
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    with feast_command(settings, ["apply"]) as (command, environment):
+        done = subprocess.run(  # noqa: S603 - our own interpreter and arguments
+            command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise WarehouseError(f"feast apply failed: {last} See it whole: propensity feast apply")
+    marker.write_text(state)
+    return True
+
+
+@contextmanager
+def feast_command(settings: Settings, arguments: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield a command line and environment that run Feast's own CLI with these settings.
+
+    The repository's definitions read the settings from the environment, so flags are handed on there.
+    """
+    environment = os.environ | {
+        "PROPENSITY_HOME": str(settings.home), "PROPENSITY_REGION": settings.region, "TZ": "UTC",
+        "FEAST_USAGE": "False", "PYTHONWARNINGS": "ignore"}
+    with tempfile.TemporaryDirectory(prefix="propensity-feast-") as directory:
+        rendered = Path(directory) / "feature_store.yaml"
+        rendered.write_text(yaml.safe_dump(store_options(settings)))
+        yield (
+            [sys.executable, "-m", "feast.cli.cli", "-c", str(repository()), "-f", str(rendered), *arguments],
+            environment)
+
+
+def _registry(settings: Settings) -> Path:
+    return settings.home / "feast" / "registry.pb"

@@ -1,0 +1,293 @@
+"""The encoder: from raw sparse features to what the nets read. Fitted once, carried in the artifact.
+
+Training and scoring run this same code. `training/encoding.py` fits it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.sparse import csr_matrix
+
+from propensity.errors import ArtifactError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from propensity.features.dictionary import FeatureDictionary
+
+ENCODER_TABLE: Final = "encoder.parquet"
+ENCODER_JSON: Final = "encoder.json"
+POPULARITY_FLOOR: Final = 1e-4
+"""Popularities are clipped to [floor, 1 - floor] before their log-odds are taken."""
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows as the nets read them.
+
+    Attributes:
+        deep: csr_matrix, float32, (n_rows, n_columns): input of the deep part.
+        pair_indptr: Row i's seen pairs are `pair_indptr[i]:pair_indptr[i + 1]`, int64, (n_rows + 1,).
+        pair_position: The pair's category as position in the model's output, int32, (n_pairs,), rising in a
+            row.
+        pair_signals: The pair's category-aligned signals, standardised, float32, (n_pairs, n_signals).
+    """
+
+    deep: csr_matrix
+    pair_indptr: npt.NDArray[np.int64]
+    pair_position: npt.NDArray[np.int32]
+    pair_signals: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.pair_indptr) - 1
+
+    @cached_property
+    def pair_row(self) -> npt.NDArray[np.int32]:
+        """The pair's row, int32, (n_pairs,), rising."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.pair_indptr))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> EncodedRows:
+        """Return the rows named, in that order; costs their non-zeros only."""
+        counts = self.pair_indptr[rows + 1] - self.pair_indptr[rows]
+        indptr = np.concatenate(([0], np.cumsum(counts)))
+        pairs = np.arange(indptr[-1]) + np.repeat(self.pair_indptr[rows] - indptr[:-1], counts)
+        return EncodedRows(self.deep[rows], indptr, self.pair_position[pairs], self.pair_signals[pairs])
+
+    def slice(self, start: int, stop: int) -> EncodedRows:
+        """Return the rows from `start` to before `stop`, without copying their values."""
+        low, high = self.deep.indptr[start], self.deep.indptr[stop]
+        deep = csr_matrix(
+            (self.deep.data[low:high], self.deep.indices[low:high], self.deep.indptr[start : stop + 1] - low),
+            shape=(stop - start, self.deep.shape[1]),
+        )
+        pairs = slice(int(self.pair_indptr[start]), int(self.pair_indptr[stop]))
+        return EncodedRows(
+            deep,
+            self.pair_indptr[start : stop + 1] - self.pair_indptr[start],
+            self.pair_position[pairs],
+            self.pair_signals[pairs],
+        )
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What was learned about features from the training rows.
+
+    Attributes:
+        feature_column: A feature's column in the deep part's input, -1 if it has none, int32, (n_features,).
+            Columns go by falling frequency, so that hot rows of the weight share cache lines.
+        column_scale: Root mean square of the column's transformed non-zeros, float32, (n_columns,).
+        feature_position: For a category-aligned feature its category's position in the model's output, else
+            -1; int32, (n_features,).
+        feature_signal: For a category-aligned feature its signal's position in `aligned_signals`, else -1;
+            int32, (n_features,).
+        aligned_signals: Names of the category-aligned signals, (n_signals,).
+        signal_mean: Mean of the transformed signal over the training rows' seen pairs, float32, (n_signals,).
+        signal_std: Its standard deviation, at least 1e-6, float32, (n_signals,).
+        category_index: The stable index of each output position, rising, int32, (n_categories,).
+        categories: The category's name, (n_categories,).
+    """
+
+    feature_column: npt.NDArray[np.int32]
+    column_scale: npt.NDArray[np.float32]
+    feature_position: npt.NDArray[np.int32]
+    feature_signal: npt.NDArray[np.int32]
+    aligned_signals: tuple[str, ...]
+    signal_mean: npt.NDArray[np.float32]
+    signal_std: npt.NDArray[np.float32]
+    category_index: npt.NDArray[np.int32]
+    categories: tuple[str, ...]
+
+    @property
+    def n_features(self) -> int:
+        """Features the encoder knows; a `feature_index` beyond is ignored: the dictionary grows."""
+        return len(self.feature_column)
+
+    @property
+    def n_columns(self) -> int:
+        """Width of the deep part's input."""
+        return len(self.column_scale)
+
+    def transform(self, features: csr_matrix) -> EncodedRows:
+        """Encode raw features, float32, (n_rows, any number of features).
+
+        A value v becomes sign(v) * log1p(|v|), divided by the column's scale in the deep part and
+        standardised in the category-aligned part, where a signal that isn't stored counts as 0.
+        """
+        features = _within(features, self.n_features)
+        values = squash(features.data)
+        column = self.feature_column[features.indices]
+        deep = _select(features, column, values, max(self.n_columns, 1))  # a net needs an input
+        deep.data /= self.column_scale[deep.indices]
+        indptr, position, signals = seen_pairs(
+            features,
+            values,
+            self.feature_position,
+            self.feature_signal,
+            n_categories=len(self.categories),
+        )
+        signals -= self.signal_mean
+        signals /= self.signal_std
+        return EncodedRows(deep, indptr, position, signals)
+
+    def prior(self, popularity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return log-odds, (n_as_of, n_categories), of popularity by `category_index`, (n_as_of, any width).
+
+        A category beyond the width given was bought by nobody.
+        """
+        return log_odds(self.shares(popularity))
+
+    def shares(self, popularity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Bring popularity by `category_index`, (n_as_of, any width), into the model's category order."""
+        known = self.category_index < popularity.shape[1]
+        shares = np.zeros((len(popularity), len(self.categories)), np.float32)
+        shares[:, known] = popularity[:, self.category_index[known]]
+        return shares
+
+    def write(
+        self, directory: Path, dictionary: FeatureDictionary
+    ) -> None:
+        """Write `encoder.parquet`, a row per feature used with its names for people, and `encoder.json`."""
+        used = np.flatnonzero((self.feature_column >= 0) | (self.feature_signal >= 0))
+        column = self.feature_column[used]
+        scale = np.where(column >= 0, self.column_scale[column] if self.n_columns else 1.0, np.nan)
+        table = pa.table(
+            {
+                "feature_index": pa.array(used, pa.int32()),
+                "family": pa.array(dictionary.family[used], pa.string()),
+                "signal": pa.array(dictionary.signal[used], pa.string()),
+                "key": pa.array(dictionary.key[used], pa.string()),
+                "column": pa.array(column, pa.int32(), mask=column < 0),
+                "scale": pa.array(scale.astype(np.float32), pa.float32(), mask=column < 0),
+                "category_position": _nullable(self.feature_position[used]),
+                "aligned_signal": _nullable(self.feature_signal[used]),
+            }
+        )
+        pq.write_table(table, directory / ENCODER_TABLE)
+        described = {
+            "n_features": self.n_features,
+            "n_columns": self.n_columns,
+            "transform": "sign(v) * log1p(|v|), then v / scale for a column, (v - mean) / std for a signal",
+            "aligned_signals": [
+                {"signal": name, "mean": float(mean), "std": float(std)}
+                for name, mean, std in zip(
+                    self.aligned_signals, self.signal_mean, self.signal_std, strict=True
+                )
+            ],
+            "categories": [
+                {"category_index": int(index), "category": name}
+                for index, name in zip(self.category_index, self.categories, strict=True)
+            ],
+        }
+        (directory / ENCODER_JSON).write_text(json.dumps(described, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> Encoder:
+        """Read what `write` wrote.
+
+        Raises:
+            ArtifactError: The files don't describe an encoder.
+        """
+        try:
+            described = json.loads((directory / ENCODER_JSON).read_text())
+            table = pq.read_table(directory / ENCODER_TABLE)
+            used = table["feature_index"].to_numpy()
+
+            def spread(name: str) -> npt.NDArray[np.int32]:
+                full = np.full(described["n_features"], -1, np.int32)
+                full[used] = table[name].fill_null(-1).to_numpy()
+                return full
+
+            feature_column = spread("column")
+            scale = np.ones(described["n_columns"], np.float32)
+            with_column = feature_column[used] >= 0
+            scale[feature_column[used][with_column]] = table["scale"].to_numpy()[with_column]
+            signals, categories = described["aligned_signals"], described["categories"]
+            return cls(
+                feature_column=feature_column,
+                column_scale=scale,
+                feature_position=spread("category_position"),
+                feature_signal=spread("aligned_signal"),
+                aligned_signals=tuple(entry["signal"] for entry in signals),
+                signal_mean=np.array([entry["mean"] for entry in signals], np.float32),
+                signal_std=np.array([entry["std"] for entry in signals], np.float32),
+                category_index=np.array([entry["category_index"] for entry in categories], np.int32),
+                categories=tuple(entry["category"] for entry in categories),
+            )
+        except (OSError, KeyError, TypeError, ValueError, IndexError, pa.ArrowException) as error:
+            raise ArtifactError(
+                f"{directory}: the encoder's files can't be read ({error}). Train again."
+            ) from error
+
+
+def squash(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return sign(v) * log1p(|v|): counts, money and days on one scale."""
+    return np.copysign(np.log1p(np.abs(values)), values).astype(np.float32, copy=False)
+
+
+def log_odds(share: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Return log(p / (1 - p)) of shares clipped to [POPULARITY_FLOOR, 1 - POPULARITY_FLOOR]."""
+    clipped = np.clip(share, POPULARITY_FLOOR, 1 - POPULARITY_FLOOR)
+    odds: npt.NDArray[np.float32] = (clipped / (1 - clipped)).astype(np.float32)
+    return np.log(odds)
+
+
+def seen_pairs(
+    features: csr_matrix,
+    values: npt.NDArray[np.float32],
+    feature_position: npt.NDArray[np.int32],
+    feature_signal: npt.NDArray[np.int32],
+    *,
+    n_categories: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Gather each row's category-aligned signals into one dense line per (row, category) that has any.
+
+    Returns:
+        (pair_indptr, pair_position, pair_signals) of EncodedRows, signals as given in `values`.
+    """
+    n_signals = int(feature_signal.max(initial=-1)) + 1
+    slot = np.where(feature_signal >= 0, feature_position * n_signals + feature_signal, -1)
+    picked = _select(features, slot[features.indices], values, n_categories * n_signals)
+    picked.sort_indices()
+    position = picked.indices // max(n_signals, 1)
+    first = np.ones(len(position), bool)
+    first[1:] = position[1:] != position[:-1]
+    starts = picked.indptr[:-1]
+    first[starts[starts < len(position)]] = True
+    pair = np.cumsum(first) - 1
+    signals = np.zeros((int(first.sum()), n_signals), np.float32)
+    signals[pair, picked.indices - position * n_signals] = picked.data
+    indptr = np.concatenate(([0], np.cumsum(first)))[picked.indptr].astype(np.int64)
+    return indptr, position[first].astype(np.int32), signals
+
+
+def _within(features: csr_matrix, n_features: int) -> csr_matrix:
+    if features.shape[1] <= n_features:
+        return features
+    index = features.indices
+    return _select(features, np.where(index < n_features, index, -1), features.data, n_features)
+
+
+def _select(
+    features: csr_matrix, column: npt.NDArray[np.int32], values: npt.NDArray[np.float32], n_columns: int
+) -> csr_matrix:
+    """Return a CSR with each stored value moved to `column`; those at -1 go."""
+    keep = column >= 0
+    kept = np.concatenate(([0], np.cumsum(keep)))
+    return csr_matrix(
+        (values[keep], column[keep].astype(np.int32), kept[features.indptr]),
+        shape=(features.shape[0], n_columns),
+    )
+
+
+def _nullable(array: npt.NDArray[np.int32]) -> pa.Array:
+    return pa.array(array, pa.int32(), mask=array < 0)

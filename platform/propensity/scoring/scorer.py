@@ -1,0 +1,161 @@
+"""The scorer: RecordBatch in, RecordBatch out, with no training framework.
+
+A row's result doesn't depend, to the last bit, on the rows beside it or on how rows are split into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from threadpoolctl import ThreadpoolController
+
+from propensity.columns import CUSTOMER_ID, EVENT_TIMESTAMP, PROPENSITIES, TOP_CATEGORIES, TOP_PROPENSITIES
+from propensity.errors import InputError
+from propensity.features.vectors import csr_from_lists, list_pairs
+from propensity.models.artifact import read_artifact
+from propensity.models.calibration import propensity
+from propensity.models.forward import FORWARDS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from scipy.sparse import csr_matrix
+
+    from propensity.models.model import Model
+    from propensity.training.examples import Examples
+
+ENCODE_ROWS: Final = 4096
+"""Rows encoded at a time; bounds memory, changes no result."""
+
+
+class Scorer:
+    """One opened model.
+
+    Attributes:
+        model: The model.
+        category_index: Stable index of each output, int32, (n_categories,): the order of `propensities`.
+        categories: Their names.
+    """
+
+    def __init__(
+        self, model: Model, popularity: Mapping[int, float] | None = None, *, top_k: int = 20
+    ) -> None:
+        """Wrap a model.
+
+        Args:
+            model: From `read_artifact` or `FittedModel.model`.
+            popularity: Share of customers who bought in the last 30 days, by `category_index`, at the scoring
+                as_of; a category it lacks counts as bought by nobody. None takes the newest training as_of's.
+            top_k: Length of `top_categories`; shorter when the model has fewer categories.
+        """
+        encoder = model.encoder
+        self.model = model
+        self.category_index = encoder.category_index
+        self.categories = encoder.categories
+        self._top_k = min(top_k, len(encoder.categories))
+        self._forward = FORWARDS[model.network](model.weights, model.n_classes)
+        self._blas = ThreadpoolController()
+        shares = np.zeros(int(encoder.category_index[-1]) + 1, np.float32)
+        if popularity is None:
+            shares[encoder.category_index] = model.popularity_default
+        else:
+            for index in encoder.category_index.tolist():
+                shares[index] = popularity.get(index, 0.0)
+        self._prior = encoder.prior(shares[None])
+
+    @classmethod
+    def open(
+        cls, directory: Path, popularity: Mapping[int, float] | None = None, *, top_k: int = 20
+    ) -> Scorer:
+        """Open an artifact; arguments as for Scorer.
+
+        Raises:
+            ArtifactError: It's missing, damaged, foreign or too new.
+        """
+        return cls(read_artifact(directory).model, popularity, top_k=top_k)
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Score customers.
+
+        Args:
+            batch: `customer_id`, `event_timestamp` and any number of pairs of list columns `indices`,
+                `values` or `<view>__indices`, `<view>__values`; a null list is an empty one. Other columns
+                are ignored.
+
+        Returns:
+            customer_id and event_timestamp as given; `propensities` list<float32>: probability that the class
+            is above 0, in the order of `category_index`; `top_categories` list<int32>: stable indices of the
+            `top_k` highest, highest first, and `top_propensities` list<float32>.
+
+        Raises:
+            InputError: A column is missing or a vector is malformed.
+        """
+        for name in (CUSTOMER_ID, EVENT_TIMESTAMP):
+            if name not in batch.schema.names:
+                raise InputError(
+                    f"Column {name!r} is missing. Existing columns: {', '.join(batch.schema.names)}"
+                )
+        pairs = list_pairs(batch)
+        if not pairs:
+            raise InputError(f"No feature vectors. Existing columns: {', '.join(batch.schema.names)}")
+        features = csr_from_lists(pairs, self.model.encoder.n_features)
+        scores = self._scores(features, self._prior, np.zeros(batch.num_rows, np.int32))
+        top = _top(scores, self._top_k)
+        columns = {
+            CUSTOMER_ID: batch.column(CUSTOMER_ID),
+            EVENT_TIMESTAMP: batch.column(EVENT_TIMESTAMP),
+            PROPENSITIES: _lists(scores, pa.float32()),
+            TOP_CATEGORIES: _lists(self.category_index[top], pa.int32()),
+            TOP_PROPENSITIES: _lists(np.take_along_axis(scores, top, axis=1), pa.float32()),
+        }
+        return pa.RecordBatch.from_pydict(columns)
+
+    def score_examples(self, examples: Examples) -> npt.NDArray[np.float32]:
+        """Return propensities, float32, (n_examples, n_categories), by each row's popularity; for evaluation.
+
+        A category of the catalogue that isn't in `category_index` has `model.unseen_category_prior`.
+        """
+        prior = self.model.encoder.prior(examples.popularity)
+        return self._scores(examples.features, prior, examples.as_of_position)
+
+    def _scores(
+        self, features: csr_matrix, prior: npt.NDArray[np.float32], as_of_position: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        scores = np.empty((features.shape[0], len(self.categories)), np.float32)
+        # One thread: two scorers on two cores don't contend, and a sum isn't split differently elsewhere.
+        with self._blas.limit(limits=1, user_api="blas"):
+            for start, margins in self._margins(features, prior, as_of_position):
+                scores[start : start + len(margins)] = propensity(margins)
+        return scores
+
+    def _margins(self, features: csr_matrix, prior: Any, as_of_position: Any) -> Iterator[tuple[int, Any]]:
+        calibration = self.model.calibration
+        for start in range(0, features.shape[0], ENCODE_ROWS):
+            rows = self.model.encoder.transform(features[start : start + ENCODE_ROWS])
+            done = 0
+            for margins in self._forward.margins(rows, prior, as_of_position[start : start + ENCODE_ROWS]):
+                stop = done + len(margins)
+                pairs = slice(int(rows.pair_indptr[done]), int(rows.pair_indptr[stop]))
+                yield (
+                    start + done,
+                    calibration.apply(margins, rows.pair_row[pairs] - done, rows.pair_position[pairs]),
+                )
+                done = stop
+
+
+def _top(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
+    """Return the positions of each row's k highest scores, highest first, equals by rising position."""
+    if k < scores.shape[1]:
+        best = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+    else:
+        best = np.broadcast_to(np.arange(k), scores.shape)
+    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, axis=1)
+
+
+def _lists(matrix: npt.NDArray[Any], kind: pa.DataType) -> pa.ListArray:
+    offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel(), kind))

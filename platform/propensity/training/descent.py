@@ -1,0 +1,170 @@
+"""Trains one net: batch after batch of Adam, early stopping on validation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from propensity.errors import TrainingError
+from propensity.models.calibration import class_probabilities
+from propensity.models.forward import FORWARDS
+from propensity.training import networks
+from propensity.training.batches import Batches, EncodedExamples
+from propensity.training.mxnet_runtime import mx
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from propensity.settings import TrainingSettings
+
+nd = mx.nd
+REPORT_EVERY: Final = 25
+"""Batches between reads of the training loss: reading it waits for the engine."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Multi-label log loss so far.
+
+    Attributes:
+        stage: "fit" or "refit".
+        epochs: Epochs the stage has at most.
+        train: Mean over the epoch's batches so far, with dropout.
+        validation: After the epoch; None before its end and in a refit.
+    """
+
+    stage: str
+    epochs: int
+    train: float
+    validation: float | None
+
+
+class Progress(Protocol):
+    """Told every few batches and at the end of each epoch; `epoch` and `batch` count from 1."""
+
+    def __call__(self, epoch: int, batch: int, n_batches: int, losses: Losses) -> None:
+        """Take note."""
+
+
+def no_progress(epoch: int, batch: int, n_batches: int, losses: Losses) -> None:
+    """Ignore progress."""
+
+
+@dataclass(frozen=True)
+class TrainedNet:
+    """A net and how it came to be.
+
+    Attributes:
+        weights: At the best epoch by validation loss; without validation at the last.
+        epoch: That epoch.
+        history: One entry per epoch: stage, epoch, train, validation (None in a refit).
+    """
+
+    weights: dict[str, npt.NDArray[np.float32]]
+    epoch: int
+    history: tuple[dict[str, Any], ...]
+
+
+def train_net(
+    train: EncodedExamples,
+    validation: EncodedExamples | None,
+    shape: networks.NetworkShape,
+    *,
+    settings: TrainingSettings,
+    epochs: int,
+    progress: Progress,
+) -> TrainedNet:
+    """Train a net from new weights.
+
+    The learning rate falls linearly to zero over `settings.epochs`, also when `epochs` is lower: a refit
+    takes the very steps that were validated.
+
+    Args:
+        train: Rows to learn from.
+        validation: Rows for early stopping; None trains for all epochs.
+        shape: The net's widths.
+        settings: Hyper-parameters.
+        epochs: Passes at most.
+        progress: Called now and then.
+
+    Raises:
+        TrainingError: The loss is no longer finite.
+    """
+    rng = np.random.default_rng(settings.seed)
+    mx.random.seed(settings.seed)  # dropout
+    net = networks.build(settings.network, shape, rng)
+    trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"wd": settings.weight_decay}, kvstore=None)
+    batches = Batches(train, settings.batch_size, rng)
+    stage = "refit" if validation is None else "fit"
+    best = TrainedNet({}, 0, ())
+    best_loss, history = math.inf, []
+    for epoch in range(1, epochs + 1):
+        total = nd.zeros((1,))
+        for number, batch in enumerate(batches, start=1):
+            done = (epoch - 1 + (number - 1) / len(batches)) / settings.epochs
+            trainer.set_learning_rate(settings.learning_rate * (1.0 - done))
+            total = total + _step(net, trainer, batch)
+            if number % REPORT_EVERY == 0 and number < len(batches):
+                progress(epoch, number, len(batches), Losses(stage, epochs, _mean(total, number), None))
+        train_loss = _mean(total, len(batches))
+        weights = networks.weights(net)
+        held_out = None if validation is None else validation_loss(weights, validation, settings, shape)
+        history.append({"stage": stage, "epoch": epoch, "train": train_loss, "validation": held_out})
+        progress(epoch, len(batches), len(batches), Losses(stage, epochs, train_loss, held_out))
+        if held_out is None or held_out < best_loss:
+            best, best_loss = TrainedNet(weights, epoch, ()), math.inf if held_out is None else held_out
+        elif epoch - best.epoch >= settings.patience:
+            break
+    return TrainedNet(best.weights, best.epoch, tuple(history))
+
+
+def validation_loss(
+    weights: dict[str, npt.NDArray[np.float32]],
+    examples: EncodedExamples,
+    settings: TrainingSettings,
+    shape: networks.NetworkShape,
+) -> float:
+    """Return the multi-label log loss of a net, without dropout, as the scorer computes it."""
+    forward = FORWARDS[settings.network](weights, shape.n_classes)
+    start, total = 0, 0.0
+    for margins in forward.margins(examples.rows, examples.prior, examples.as_of_position):
+        labels = examples.labels[start : start + len(margins)].toarray()
+        total += multilabel_log_loss(margins, labels) * len(margins)
+        start += len(margins)
+    return total / start
+
+
+def multilabel_log_loss(margins: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]) -> float:
+    """Return the mean over rows and categories of -log of the probability given to the pair's class.
+
+    Args:
+        margins: Log-odds of classes 1..K-1 against class 0, (n_rows, K - 1, n_categories).
+        labels: Classes, (n_rows, n_categories).
+    """
+    given = np.take_along_axis(class_probabilities(margins), labels[:, None, :].astype(np.int64), axis=1)
+    return float(-np.log(np.maximum(given, 1e-12)).mean(dtype=np.float64))
+
+
+def _step(net: Any, trainer: Any, batch: Any) -> Any:
+    """Take one step of Adam; return the batch's multi-label log loss, (1,), not waited for."""
+    n_rows, n_categories = batch.labels.shape
+    with mx.autograd.record():
+        margins = net(batch)
+        none = nd.zeros_like(nd.slice_axis(margins, 1, 0, 1))
+        log_probability = nd.log_softmax(nd.concat(none, margins, dim=1), axis=1)
+        # Summed over categories, so that the size of a gradient doesn't shrink with their number.
+        loss = -nd.sum(nd.pick(log_probability, batch.labels, axis=1)).reshape((1,)) / n_rows
+    loss.backward()
+    # A batch without seen pairs leaves no gradient in the aligned part: it stays as it is.
+    trainer.step(1, ignore_stale_grad=True)
+    return loss.detach() / n_categories
+
+
+def _mean(total: Any, batches: int) -> float:
+    mean = float(total.asscalar()) / batches
+    if not math.isfinite(mean):
+        raise TrainingError("The training loss is no longer finite. Lower training.learning_rate.")
+    return mean

@@ -1,0 +1,127 @@
+"""Fits the encoder on the training examples, and on nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from propensity.errors import TrainingError
+from propensity.models.encoding import Encoder, seen_pairs, squash
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from propensity.features.dictionary import FeatureDictionary
+    from propensity.training.examples import Examples
+
+    Int32Array = npt.NDArray[np.int32]
+
+
+ROW_LENGTH: Final = 32.0
+"""Mean squared length of an encoded training row: what the first weights and Adam's step are made for."""
+
+
+def fit_encoder(
+    examples: Examples,
+    dictionary: FeatureDictionary,
+    categories: Sequence[str],
+    min_feature_rows: int,
+    *,
+    aligned_columns: bool = True,
+) -> Encoder:
+    """Choose columns, scales and the model's categories.
+
+    A feature that at least `min_feature_rows` training rows have gets a column of the deep part's input; columns
+    go by falling frequency. The model's categories are those with any evidence in the training rows, as label
+    or as category-aligned signal. A category-aligned signal needs no minimum: its weights are shared by all
+    categories.
+
+    Args:
+        examples: Training rows with labels.
+        dictionary: At least as long as the widest feature index in `examples`.
+        categories: Name of each `category_index`.
+        min_feature_rows: Training rows a feature needs for a column of its own.
+        aligned_columns: Whether category-aligned features get columns too.
+
+    Raises:
+        TrainingError: No category has any evidence, or dictionary or names are shorter than the data.
+    """
+    features, n_features = examples.features, examples.features.shape[1]
+    if len(dictionary) < n_features:
+        raise TrainingError(
+            f"The examples have {n_features} features, the dictionary names {len(dictionary)}. "
+            "See: propensity features build"
+        )
+    counts = np.bincount(features.indices, minlength=n_features)
+    category_of = dictionary.category_index[:n_features]
+    category_index = _categories_with_evidence(examples, category_of, counts)
+    if len(category_index) == 0:
+        raise TrainingError("No category has a label or a signal in training. See: propensity features build")
+    if category_index[-1] >= len(categories):
+        raise TrainingError(
+            f"The examples have category {category_index[-1]}, but {len(categories)} names are known. "
+            "See: propensity labels build"
+        )
+
+    chosen = np.argsort(-counts, kind="stable")
+    chosen = chosen[counts[chosen] >= min_feature_rows]
+    if not aligned_columns:
+        chosen = chosen[category_of[chosen] < 0]
+    feature_column = np.full(n_features, -1, np.int32)
+    feature_column[chosen] = np.arange(len(chosen), dtype=np.int32)
+    values = squash(features.data)
+    squares = np.bincount(features.indices, weights=values.astype(np.float64) ** 2, minlength=n_features)
+    scale = np.sqrt(squares[chosen] / np.maximum(counts[chosen], 1))
+    import os
+    damp = float(os.environ.get("DAMP", "1"))
+    share = counts[chosen] / len(examples)
+    weight = share**damp
+    weight = weight * np.sqrt(float(os.environ.get("LEN", "32")) / np.sum(share * weight**2))
+    scale = scale / weight
+
+    feature_position, feature_signal, aligned_signals = _aligned(dictionary, counts, category_index)
+    _, _, signals = seen_pairs(
+        features, values, feature_position, feature_signal, n_categories=len(category_index)
+    )
+    std = signals.std(axis=0, dtype=np.float64) if len(signals) else np.ones(len(aligned_signals))
+    mean = signals.mean(axis=0, dtype=np.float64) if len(signals) else np.zeros(len(aligned_signals))
+    return Encoder(
+        feature_column=feature_column,
+        column_scale=np.where(scale > 0, scale, 1.0).astype(np.float32),
+        feature_position=feature_position,
+        feature_signal=feature_signal,
+        aligned_signals=aligned_signals,
+        signal_mean=mean.astype(np.float32),
+        signal_std=np.where(std > 1e-6, std, 1.0).astype(np.float32),
+        category_index=category_index,
+        categories=tuple(str(categories[index]) for index in category_index),
+    )
+
+
+def _categories_with_evidence(
+    examples: Examples, category_of: Int32Array, counts: npt.NDArray[np.int64]
+) -> Int32Array:
+    by_signal = category_of[(category_of >= 0) & (counts > 0)]
+    labels = examples.labels
+    by_label = by_signal[:0] if labels is None else labels.indices[labels.data > 0]
+    return np.union1d(by_signal, by_label).astype(np.int32)
+
+
+def _aligned(
+    dictionary: FeatureDictionary, counts: npt.NDArray[np.int64], category_index: Int32Array
+) -> tuple[Int32Array, Int32Array, tuple[str, ...]]:
+    """Return each feature's category position and aligned signal, -1 where none, and the signals' names."""
+    n_features = len(counts)
+    position, number = np.full(n_features, -1, np.int32), np.full(n_features, -1, np.int32)
+    used = np.flatnonzero((dictionary.category_index[:n_features] >= 0) & (counts > 0))
+    position[used] = np.searchsorted(category_index, dictionary.category_index[used])
+    named = list(zip(dictionary.family[used], dictionary.signal[used], strict=True))
+    signals = sorted(set(named))
+    number_of = {signal: i for i, signal in enumerate(signals)}
+    number[used] = [number_of[signal] for signal in named]
+    families = Counter(signal for _, signal in signals)
+    names = tuple(f"{family}.{signal}" if families[signal] > 1 else str(signal) for family, signal in signals)
+    return position, number, names

@@ -1,0 +1,221 @@
+"""The nets, as MXNet Gluon blocks. A second net is a second class and a line in NETWORKS.
+
+A net answers with margins: the log-odds of class k = 1..K-1 against class 0 (none), per row and category. The
+K-class softmax head gives them as differences of its logits, and softmax over (0, margins) gives its
+probabilities back. `models/forward.py` has the same nets without a framework, for scoring; a test holds the
+two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from propensity.training.encoding import ROW_LENGTH
+from propensity.training.mxnet_runtime import mx
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from propensity.training.batches import Batch
+
+nd, gluon = mx.nd, mx.gluon
+PRIOR_SCALE: Final = 0.25
+"""Log-odds of popularity lie between -9 and 0; times this they are of the size of the other inputs."""
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Widths of a net.
+
+    Attributes:
+        n_columns: Columns of the deep part's sparse input.
+        n_categories: N.
+        n_classes: K.
+        n_signals: Category-aligned signals.
+        hidden: Hidden layers of the deep part.
+        aligned_hidden: Hidden layers of the category-aligned part.
+        embedding: Width of a category's embedding.
+        context: Width of the vector the deep part hands to the category-aligned part.
+        dropout: Share of hidden units dropped in training.
+    """
+
+    n_columns: int
+    n_categories: int
+    n_classes: int
+    n_signals: int
+    hidden: tuple[int, ...]
+    aligned_hidden: tuple[int, ...]
+    embedding: int
+    context: int
+    dropout: float
+
+
+class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
+    """Sparse input layer and hidden layers: CSR (B, n_columns) to (B, hidden[-1])."""
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        width = shape.hidden[0]
+        with self.name_scope():
+            # Gradient and Adam's update touch only the rows of columns that occur in the batch.
+            self.input_weight = self.params.get(
+                "input_weight", shape=(shape.n_columns, width), grad_stype="row_sparse", wd_mult=0.0
+            )
+            self.input_bias = self.params.get("input_bias", shape=(1, width), wd_mult=0.0)
+            self.layers = _layers(width, shape.hidden[1:])
+            self.dropout = gluon.nn.Dropout(shape.dropout)
+
+    def forward(self, batch: Batch) -> Any:
+        """Return the last hidden layer."""
+        hidden = nd.sparse.dot(batch.deep, self.input_weight.data())
+        hidden = self.dropout(nd.relu(nd.broadcast_add(hidden, self.input_bias.data())))
+        for layer in self.layers:
+            hidden = self.dropout(layer(hidden))
+        return hidden
+
+
+class Head(gluon.Block):  # type: ignore[misc,name-defined]
+    """K-class softmax outputs of all categories in one product, plus the popularity prior."""
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        self._shape = (-1, shape.n_classes, shape.n_categories)
+        with self.name_scope():
+            self.output = gluon.nn.Dense(shape.n_classes * shape.n_categories, in_units=shape.hidden[-1])
+            self.prior_scale = self.params.get("prior_scale", shape=(1, shape.n_classes - 1, 1), wd_mult=0.0)
+
+    def forward(self, hidden: Any, batch: Batch) -> Any:
+        """Return margins (B, K - 1, N)."""
+        logits = self.output(hidden).reshape(self._shape)
+        margins = nd.broadcast_sub(nd.slice_axis(logits, 1, 1, None), nd.slice_axis(logits, 1, 0, 1))
+        prior = nd.broadcast_mul(nd.expand_dims(batch.prior, 1), self.prior_scale.data())
+        return margins + prior
+
+
+class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
+    """What a category's own history says about it, for seen pairs only.
+
+    A small net shared by all categories reads the pair's signals, the category's embedding and recent
+    popularity and the row's context; a linear term per category reads the signals.
+    """
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        self._n_out = shape.n_classes - 1
+        n_linear = (shape.n_signals + 1) * self._n_out
+        n_in = shape.n_signals + shape.embedding + shape.context + 1
+        with self.name_scope():
+            self.context = gluon.nn.Dense(shape.context, in_units=shape.hidden[-1])
+            self.embedding = self.params.get("embedding", shape=(shape.n_categories, shape.embedding))
+            self.linear = self.params.get("linear", shape=(shape.n_categories, n_linear))
+            self.layers = _layers(n_in, shape.aligned_hidden)
+            self.output = gluon.nn.Dense(self._n_out, in_units=(n_in, *shape.aligned_hidden)[-1])
+            self.dropout = gluon.nn.Dropout(shape.dropout)
+
+    def forward(self, hidden: Any, batch: Batch) -> Any:
+        """Return what to add to the margins of the seen pairs, (P, K - 1)."""
+        context = nd.take(self.context(hidden), batch.pair_row)
+        embedding = nd.take(self.embedding.data(), batch.pair_position)
+        flow = nd.concat(batch.pair_signals, embedding, context, batch.pair_prior * PRIOR_SCALE, dim=1)
+        for layer in self.layers:
+            flow = self.dropout(layer(flow))
+        linear = nd.take(self.linear.data(), batch.pair_position).reshape((0, self._n_out, -1))
+        weight, bias = nd.slice_axis(linear, 2, 0, -1), nd.slice_axis(linear, 2, -1, None)
+        own = nd.sum(nd.broadcast_mul(weight, nd.expand_dims(batch.pair_signals, 1)), axis=2)
+        return self.output(flow) + own + bias.reshape((0, -1))
+
+
+class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
+    """The published net: sparse input, hidden layers, N softmax outputs of K classes."""
+
+    reads_aligned_columns = True
+    """Whether the deep part's input has columns for category-aligned features."""
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.deep = DeepPart(shape)
+            self.head = Head(shape)
+
+    def forward(self, batch: Batch) -> Any:
+        """Return margins (B, K - 1, N)."""
+        return self.head(self.deep(batch), batch)
+
+
+class CategoryAligned(gluon.Block):  # type: ignore[misc,name-defined]
+    """The published net plus a category-aligned part on seen pairs; its cost follows those pairs."""
+
+    # Measured: columns for them double the time and change the log loss by less than seeds do.
+    reads_aligned_columns = False
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        with self.name_scope():
+            self.deep = DeepPart(shape)
+            self.head = Head(shape)
+            self.aligned = AlignedPart(shape)
+
+    def forward(self, batch: Batch) -> Any:
+        """Return margins (B, K - 1, N)."""
+        hidden = self.deep(batch)
+        margins = self.head(hidden, batch)
+        if batch.pair_signals is None:
+            return margins
+        n_rows, n_margins, n_categories = margins.shape
+        own = self.aligned(hidden, batch)
+        where = nd.stack(batch.pair_row, batch.pair_position)
+        scattered = nd.scatter_nd(own, where, shape=(n_rows, n_categories, n_margins))
+        return margins + nd.transpose(scattered, (0, 2, 1))
+
+
+NETWORKS: Final[dict[str, type[Any]]] = {"category_aligned": CategoryAligned, "feed_forward": FeedForward}
+
+
+def build(network: str, shape: NetworkShape, rng: np.random.Generator) -> Any:
+    """Build a net of NETWORKS and draw its first weights from `rng`.
+
+    Hidden weights follow He et al. 2015. Biases, outputs of the aligned part and its linear term start at
+    zero, the popularity prior at one: an untrained net says "as popular as lately".
+    """
+    net = NETWORKS[network](shape)
+    net.initialize(mx.init.Zero())
+    for name, parameter in _parameters(net).items():
+        parameter.set_data(nd.array(_first_weights(name, parameter.shape, shape, rng)))
+        if name.endswith("bias"):
+            parameter.wd_mult = 0.0
+    return net
+
+
+def weights(net: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """Return a copy of all parameters by their path in the net, e.g. `deep.layers.0.weight`."""
+    return {name: parameter.data().asnumpy() for name, parameter in _parameters(net).items()}
+
+
+def _parameters(net: Any) -> dict[str, Any]:
+    parameters: dict[str, Any] = net._collect_params_with_prefix()  # noqa: SLF001 - as save_parameters does
+    return parameters
+
+
+def _layers(width: int, widths: tuple[int, ...]) -> Any:
+    layers = gluon.nn.Sequential()
+    for units in widths:
+        layers.add(gluon.nn.Dense(units, activation="relu", in_units=width))
+        width = units
+    return layers
+
+
+def _first_weights(
+    name: str, size: tuple[int, ...], shape: NetworkShape, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    if name == "head.prior_scale":
+        return np.ones(size, np.float32)
+    if name.endswith("bias") or name in {"aligned.linear", "aligned.output.weight"}:
+        return np.zeros(size, np.float32)
+    fan_in = {"deep.input_weight": float(__import__("os").environ.get("LEN","32")), "aligned.embedding": 100.0}.get(
+        name, size[-1]
+    )
+    gain = {"head.output.weight": 0.1, "aligned.embedding": 1.0}.get(name, 2.0)
+    return rng.normal(0.0, np.sqrt(gain / fan_in), size).astype(np.float32)

@@ -1,0 +1,135 @@
+"""Training and scoring sets from Feast: spine, sparse features and labels, joined point in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from scipy.sparse import csr_matrix
+
+from propensity import columns
+from propensity.errors import MissingSnapshotError
+from propensity.features.dictionary_store import load_dictionary
+from propensity.features.feature_store import open_feature_store
+from propensity.features.labels import label_window_end
+from propensity.features.snapshots import Snapshot, find_snapshot
+from propensity.features.vectors import csr_from_lists, list_pairs
+from propensity.training.examples import Examples
+from propensity.warehouse.categories import Categories, load_categories
+from propensity.warehouse.lake import Lake
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from feast import FeatureStore
+
+    from propensity.features.dictionary import FeatureDictionary
+    from propensity.settings import Settings
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Examples with what names their columns.
+
+    Attributes:
+        examples: Rows ordered by as_of, then customer_id.
+        dictionary: Describes the columns of `examples.features`.
+        categories: Describes the columns of `examples.labels`.
+    """
+
+    examples: Examples
+    dictionary: FeatureDictionary
+    categories: Categories
+
+
+def training_set(settings: Settings, as_ofs: Sequence[datetime], *, labels: bool = True) -> TrainingSet:
+    """Join features (and labels) of every customer known at each of `as_ofs` through Feast. Read-only.
+
+    Features are the newest snapshot at or before the as_of. Labels are asked for at the end of the label window and
+    must be of exactly that window.
+
+    Raises:
+        MissingSnapshotError: A snapshot or the labels of one of the as_ofs were not built.
+    """
+    as_ofs = sorted(set(as_ofs))
+    snapshots = [find_snapshot(settings, as_of) for as_of in as_ofs]
+    store = open_feature_store(settings)
+    dictionary, categories = load_dictionary(settings), load_categories(settings)
+    customers = [_customers(settings, snapshot) for snapshot in snapshots]
+    position = np.repeat(np.arange(len(as_ofs), dtype=np.int32), [len(ids) for ids in customers])
+    customer_id = np.concatenate(customers)
+    examples = Examples(
+        customer_id=customer_id,
+        as_of=np.array([as_of.replace(tzinfo=None) for as_of in as_ofs], "datetime64[us]"),
+        as_of_position=position,
+        features=_features(store, customer_id, as_ofs, position, len(dictionary)),
+        labels=_labels(settings, store, customer_id, as_ofs, position, len(categories)) if labels else None,
+        popularity=np.stack([popularity(settings, snapshot, len(categories)) for snapshot in snapshots]))
+    return TrainingSet(examples, dictionary, categories)
+
+
+def popularity(settings: Settings, snapshot: Snapshot, n_categories: int) -> npt.NDArray[np.float32]:
+    """Return each category's share of buyers at the snapshot, float32, (n_categories,). Read-only."""
+    directory = Lake(settings.lake).run_directory(
+        columns.CATEGORY_POPULARITY, settings.region, snapshot.run_id, snapshot.as_of)
+    table = pq.read_table(directory / "part-0.parquet", columns=["category_index", "share"], partitioning=None)
+    shares = np.zeros(n_categories, np.float32)
+    shares[table.column("category_index").to_numpy()] = table.column("share").to_numpy()
+    return shares
+
+
+def _customers(settings: Settings, snapshot: Snapshot) -> npt.NDArray[np.object_]:
+    table = columns.feature_view("profile")
+    directory = Lake(settings.lake).run_directory(table, settings.region, snapshot.run_id, snapshot.as_of)
+    if not directory.is_dir():
+        raise MissingSnapshotError(
+            f"The lake lacks {directory}. Build it again: propensity features build --as-of {snapshot.as_of.isoformat()}")
+    ids = pq.read_table(directory, columns=[columns.CUSTOMER_ID], partitioning=None).column(0).to_numpy()
+    return np.sort(ids)
+
+
+def _entity_frame(
+    customer_id: npt.NDArray[np.object_], instants: Sequence[datetime], position: npt.NDArray[np.int32]
+) -> pd.DataFrame:
+    stamps = pd.DatetimeIndex(pd.to_datetime(list(instants), utc=True)).as_unit("us")
+    return pd.DataFrame({columns.CUSTOMER_ID: customer_id, columns.EVENT_TIMESTAMP: stamps[position]})
+
+
+def _features(
+    store: FeatureStore, customer_id: npt.NDArray[np.object_], as_ofs: Sequence[datetime],
+    position: npt.NDArray[np.int32], n_features: int,
+) -> csr_matrix:
+    table = store.get_historical_features(
+        entity_df=_entity_frame(customer_id, as_ofs, position),
+        features=store.get_feature_service(columns.TRAINING_SERVICE),
+        full_feature_names=True,
+    ).to_arrow()
+    return csr_from_lists(list_pairs(table), n_features, len(customer_id))
+
+
+def _labels(
+    settings: Settings, store: FeatureStore, customer_id: npt.NDArray[np.object_], as_ofs: Sequence[datetime],
+    position: npt.NDArray[np.int32], n_categories: int,
+) -> csr_matrix:
+    ends = [label_window_end(settings, as_of) for as_of in as_ofs]
+    table = store.get_historical_features(
+        entity_df=_entity_frame(customer_id, ends, position),
+        features=store.get_feature_service(columns.LABEL_SERVICE),
+    ).to_arrow()
+    expected = pa.array([as_ofs[number] for number in position], pa.timestamp("us", "UTC"))
+    found = table.column(columns.AS_OF).cast(pa.timestamp("us", "UTC")).combine_chunks()
+    matches = pc.fill_null(pc.equal(found, expected), False)  # noqa: FBT003 - Arrow's signature
+    wrong = np.flatnonzero(~matches.to_numpy(zero_copy_only=False))
+    if len(wrong):
+        as_of = as_ofs[int(position[wrong[0]])]
+        raise MissingSnapshotError(
+            f"{len(wrong):,} customers have no labels of the window that starts at {as_of.isoformat()}. "
+            f"Build them: propensity labels build --as-of {as_of.astimezone(settings.zone).date()}")
+    pair = (table.column(columns.LABEL_CATEGORIES), table.column(columns.LABEL_CLASSES))
+    return csr_from_lists([pair], n_categories, len(customer_id)).astype(np.int8)

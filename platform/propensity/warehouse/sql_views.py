@@ -1,0 +1,81 @@
+"""The SQL face: views over lake and catalogue, in `warehouse.duckdb` and on connections of our own.
+
+The views name the lake relative to the home directory, so that moving the home breaks nothing. DuckDB resolves such
+paths against the working directory and `file_search_path`: start it in the home directory, or use `propensity sql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from propensity.warehouse.catalogue import Base
+from propensity.warehouse.catalogue_session import catalogue_session
+from propensity.warehouse.connection import lake_connection, quoted
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from propensity.settings import Settings
+
+VIEWS = {
+    "events": "events",
+    "quarantine": "quarantine",
+    "labels": "category_labels",
+    "propensity": "category_propensity",
+    "propensity_latest": "category_propensity",
+    "propensity_long": "category_propensity",
+    "top_categories": "category_propensity",
+}
+"""Views in the order of their creation, and the lake table each needs: DuckDB can't define one over no files."""
+
+
+def refresh_views(settings: Settings) -> list[str]:
+    """Define in the catalogue every view whose lake table has files; return their names.
+
+    Side effects: one short transaction on the catalogue. Safe to repeat.
+    """
+    defined = _definable(settings)
+    with catalogue_session(settings) as session:
+        session.execute(text(f"SET file_search_path = {quoted(str(settings.home))}"))
+        for view in defined:
+            session.execute(text(_definition(view).replace(":", "\\:")))
+    return defined
+
+
+@contextmanager
+def sql_connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an in-memory connection with the catalogue's tables and all views, however long the query runs.
+
+    The catalogue is copied and let go at once, so that a long query doesn't lock it. Read-only as to the home.
+
+    Raises:
+        WarehouseSchemaError, WarehouseLockedError: As for `catalogue_session`.
+    """
+    with lake_connection(settings) as connection:
+        with catalogue_session(settings) as session:
+            raw = session.connection().connection.driver_connection
+            copies = {name: raw.sql(f"FROM {name}").to_arrow_table() for name in Base.metadata.tables}  # type: ignore[union-attr]
+        for name, rows in copies.items():
+            connection.register("copied", rows)
+            connection.execute(f"CREATE TABLE {name} AS FROM copied")
+            connection.unregister("copied")
+        for view in _definable(settings):
+            connection.execute(_definition(view))
+        yield connection
+
+
+def _definable(settings: Settings) -> list[str]:
+    def has_files(table: str) -> bool:
+        return next((settings.lake / table).glob("region=*/**/*.parquet"), None) is not None
+
+    tables = {table: has_files(table) for table in set(VIEWS.values())}
+    return [view for view, table in VIEWS.items() if tables[table]]
+
+
+def _definition(view: str) -> str:
+    return resources.files("propensity.warehouse").joinpath(f"views/{view}.sql").read_text()
