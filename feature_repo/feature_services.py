@@ -1,8 +1,8 @@
 """What training asks for, and what consumers ask for."""
 
 from feast import FeatureService
-from feature_views import category_labels, category_propensity, sparse_views, top_categories
 
+from feature_views import category_labels, category_propensity, sparse_views, top_categories
 from propensity import columns
 
 propensity_training_v1 = FeatureService(

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from data_sources import label_source, propensity_source, settings, sparse_sources
-from entities import customer
 from feast import FeatureView, Field
 from feast.types import Array, Float32, Int32, String, UnixTimestamp
 
+from data_sources import label_source, propensity_source, settings, sparse_sources
+from entities import customer
 from propensity import columns
 
 _DESCRIPTIONS = {

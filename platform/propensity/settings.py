@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -32,29 +32,37 @@ class TrainingSettings(BaseModel):
 
     network: str = Field("category_aligned", description="Key of training.networks.NETWORKS.")
     cutoffs: Annotated[int, Field(ge=2)] = Field(
-        13, description="Most training cut-offs (as_of) used, newest first; fewer where history is short.")
-    cutoff_every_days: Annotated[int, Field(ge=1)] = Field(
-        14, description="Days between training cut-offs.")
+        13, description="Most training cut-offs (as_of) used, newest first; fewer where history is short."
+    )
+    cutoff_every_days: Annotated[int, Field(ge=1)] = Field(14, description="Days between training cut-offs.")
     epochs: Annotated[int, Field(ge=1)] = Field(
-        6, description="Most passes over the training rows; early stopping on validation log loss picks fewer.")
+        4, description="Most passes over the training rows; early stopping on validation log loss picks fewer."
+    )
     patience: Annotated[int, Field(ge=1)] = Field(
-        2, description="Epochs without a better validation log loss before training stops.")
+        2, description="Epochs without a better validation log loss before training stops."
+    )
     batch_size: Annotated[int, Field(ge=1)] = Field(64, description="Rows per step.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(
-        2e-3, description="Adam's step at the start; it decays to zero over the epochs.")
+        2e-3, description="Adam's step at the start; it decays to zero over the epochs."
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.3, description="Dropout of hidden layers.")
     hidden: tuple[int, ...] = Field((128, 64), description="Widths of the deep part's hidden layers.")
     aligned_hidden: tuple[int, ...] = Field(
-        (64, 32), description="Widths of the hidden layers that all categories share in the category-aligned part.")
+        (64, 32), description="Widths of the hidden layers that all categories share in the category-aligned part."
+    )
     embedding: Annotated[int, Field(ge=1)] = Field(8, description="Width of a category's embedding.")
     context: Annotated[int, Field(ge=1)] = Field(
-        8, description="Width of the context vector the deep part hands to the category-aligned part.")
+        8, description="Width of the context vector the deep part hands to the category-aligned part."
+    )
     min_feature_rows: Annotated[int, Field(ge=1)] = Field(
-        20, description="Training rows a feature must occur in to get a column of its own.")
+        20, description="Training rows a feature must occur in to get a column of its own."
+    )
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-5, description="L2 penalty on dense weights.")
     seed: int = Field(7, description="Seed of initialisation, shuffling and dropout.")
     retrain_after_days: Annotated[int, Field(ge=1)] = Field(
-        28, description="`propensity run` trains again when the champion's training window ended this long before as_of.")
+        28,
+        description="`propensity run` trains again when the champion's training window ended this long before as_of.",
+    )
 
 
 class LabelSettings(BaseModel):
@@ -66,7 +74,8 @@ class LabelSettings(BaseModel):
     event_types: tuple[str, ...] = Field(
         ("purchase",),
         description="Event types in rising order of commitment: class 0 is none of them, class i the i-th; "
-        "the highest one in the window wins. One type makes K = 2 classes.")
+        "the highest one in the window wins. One type makes K = 2 classes.",
+    )
 
     @field_validator("event_types")
     @classmethod
@@ -84,28 +93,32 @@ class LabelSettings(BaseModel):
 class Settings(BaseSettings):
     """All options of the platform; frozen. Printed by `propensity config`."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PROPENSITY_", env_nested_delimiter="__", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="PROPENSITY_", env_nested_delimiter="__", frozen=True, extra="forbid")
 
     home: Path = Field(
         default_factory=lambda: project_root() / ".propensity",
-        description="Directory of lake, catalogue, models and Feast's registry. It may be moved.")
+        description="Directory of lake, catalogue, models and Feast's registry. It may be moved.",
+    )
     region: str = Field("us", pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="Market that commands work on.")
     timezone: str = Field(
-        "America/New_York", description="Time zone in which a region's days begin; a date given as as_of means its midnight.")
+        "America/New_York",
+        description="Time zone in which a region's days begin; a date given as as_of means its midnight.",
+    )
     snapshot_every_days: Annotated[int, Field(ge=1)] = Field(7, description="Cadence of `--from … --to …` builds.")
-    labels: LabelSettings = Field(default_factory=lambda: LabelSettings())
-    training: TrainingSettings = Field(default_factory=lambda: TrainingSettings())
+    labels: LabelSettings = Field(default_factory=LabelSettings)
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
     top_k: Annotated[int, Field(ge=1)] = Field(20, description="Categories kept in top_categories and served online.")
-    online_full_vectors: bool = Field(False, description="Serve the full propensity vector online too.")
+    online_full_vectors: bool = Field(default=False, description="Serve the full propensity vector online too.")
     max_bad_row_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.05, description="Share of quarantined rows above which an import stops and changes nothing.")
+        0.05, description="Share of quarantined rows above which an import stops and changes nothing."
+    )
     memory_limit: str = Field("4GB", description="DuckDB's memory limit; beyond it DuckDB spills to home/tmp.")
     threads: Annotated[int, Field(ge=1)] = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)), description="Threads for DuckDB, MXNet and scoring.")
+        default_factory=lambda: len(os.sched_getaffinity(0)), description="Threads for DuckDB, MXNet and scoring."
+    )
     lock_timeout_seconds: Annotated[float, Field(ge=0)] = Field(
-        10.0, description="How long a command retries when another process holds the catalogue's lock.")
-    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+        10.0, description="How long a command retries when another process holds the catalogue's lock."
+    )
 
     @classmethod
     def settings_customise_sources(

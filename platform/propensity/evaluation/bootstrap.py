@@ -68,9 +68,7 @@ def log_loss_difference(
         raise InputError(f"A bootstrap needs 0 < level < 1 and resamples >= 1, not {level} and {resamples}.")
     first = Pairs.of(labels, probabilities, mask)
     second = Pairs.of(labels, other_probabilities, mask)
-    difference = pair_losses(first.positive, first.probability) - pair_losses(
-        second.positive, second.probability
-    )
+    difference = pair_losses(first.positive, first.probability) - pair_losses(second.positive, second.probability)
     if first.mask is None:
         n_pairs = np.full(len(difference), difference.shape[1])
     else:

@@ -83,6 +83,15 @@ class Evaluation:
         nested: dict[str, Any] = _without_nan(asdict(self))
         return nested
 
+    @classmethod
+    def from_dict(cls, figures: dict[str, Any]) -> Evaluation:
+        """Read what `to_dict` returned."""
+        segments = {
+            name: Segment(**{figure: math.nan if value is None else value for figure, value in figures[name].items()})
+            for name in ("all", "repeat", "explore")
+        }
+        return cls(figures["households"], figures["categories"], **segments)
+
 
 def evaluate(
     labels: npt.ArrayLike,

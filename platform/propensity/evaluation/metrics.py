@@ -38,9 +38,7 @@ def log_loss(labels: npt.ArrayLike, probabilities: npt.ArrayLike, mask: npt.Arra
     return _mean(pair_losses(positive, probability))
 
 
-def pair_losses(
-    positive: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating[Any]]
-) -> npt.NDArray[np.float64]:
+def pair_losses(positive: npt.NDArray[np.bool_], probability: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Return each pair's negative log likelihood in nats after clipping, float64, in `positive`'s shape."""
     clipped = _clip(probability)
     return -np.log(np.where(positive, clipped, 1 - clipped))
@@ -95,9 +93,7 @@ def expected_calibration_error(
     return float(np.abs(gap).sum() / len(positive))
 
 
-def micro_auc(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, mask: npt.ArrayLike | None = None
-) -> float:
+def micro_auc(labels: npt.ArrayLike, probabilities: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> float:
     """Return the ROC AUC over all pairs pooled; a tie of a positive and a negative counts half.
 
     Args:

@@ -31,9 +31,7 @@ class Pairs:
     mask: npt.NDArray[np.bool_] | None
 
     @classmethod
-    def of(
-        cls, labels: npt.ArrayLike, probabilities: npt.ArrayLike, mask: npt.ArrayLike | None = None
-    ) -> Pairs:
+    def of(cls, labels: npt.ArrayLike, probabilities: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Pairs:
         """Check dense arrays and take them as pairs; nothing is copied that has its right type already.
 
         Args:
@@ -63,9 +61,7 @@ class Pairs:
         # One pass without a temporary; a NaN makes both comparisons false.
         if probability.size and not (probability.min() >= 0 and probability.max() <= 1):
             raise InputError("probabilities must be numbers in [0, 1]; found NaN or a value outside it.")
-        return cls(
-            label if label.dtype == np.bool_ else label > 0, probability, _checked_mask(mask, label.shape)
-        )
+        return cls(label if label.dtype == np.bool_ else label > 0, probability, _checked_mask(mask, label.shape))
 
     def flat(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.floating[Any]]]:
         """Return label and probability of the pairs that count, each (n_pairs,)."""
@@ -97,7 +93,5 @@ def _checked_mask(mask: npt.ArrayLike | None, shape: tuple[int, ...]) -> npt.NDA
     checked = np.asarray(mask)
     # An integer mask would index rows instead of choosing pairs.
     if checked.dtype != np.bool_ or checked.shape != shape:
-        raise InputError(
-            f"The pair mask must be bool with shape {shape}, not {checked.dtype} {checked.shape}."
-        )
+        raise InputError(f"The pair mask must be bool with shape {shape}, not {checked.dtype} {checked.shape}.")
     return checked

@@ -87,25 +87,16 @@ class HoldoutWindow:
             LookupFailedError: The dictionary has no such signal.
         """
         if test.labels is None or training.labels is None:
-            raise InputError(
-                "An evaluation needs labels in both test and training examples; build them first."
-            )
+            raise InputError("An evaluation needs labels in both test and training examples; build them first.")
         if len(test.as_of) != 1:
-            raise InputError(
-                f"A holdout window has one as_of, not {len(test.as_of)}. Choose one with Examples.at()."
-            )
+            raise InputError(f"A holdout window has one as_of, not {len(test.as_of)}. Choose one with Examples.at().")
         if len(training.as_of) and training.as_of.max() >= test.as_of[0]:
             raise InputError(
-                f"A training as_of ({training.as_of.max()}) isn't before the test's ({test.as_of[0]}): "
-                "its labels leak."
+                f"A training as_of ({training.as_of.max()}) isn't before the test's ({test.as_of[0]}): its labels leak."
             )
-        index = np.asarray(
-            np.arange(len(categories)) if category_index is None else category_index, dtype=np.int32
-        )
+        index = np.asarray(np.arange(len(categories)) if category_index is None else category_index, dtype=np.int32)
         if index.size and (index.min() < 0 or index.max() >= test.n_categories):
-            raise InputError(
-                f"category_index must be in 0..{test.n_categories - 1}, the examples' categories."
-            )
+            raise InputError(f"category_index must be in 0..{test.n_categories - 1}, the examples' categories.")
         counts = np.zeros(max(test.n_categories, training.n_categories), dtype=np.int64)
         counts[: training.n_categories] = np.asarray((training.labels > 0).sum(axis=0)).ravel()
         return cls(
@@ -130,9 +121,7 @@ class HoldoutWindow:
         number, or an array by the platform's category index.
         """
         known = np.asarray(known_category_index, dtype=np.int64)
-        needed = 1 + max(
-            int(known.max(initial=-1)), int(self.category_index.max(initial=-1)), np.size(prior) - 1
-        )
+        needed = 1 + max(int(known.max(initial=-1)), int(self.category_index.max(initial=-1)), np.size(prior) - 1)
         return expand(probabilities, known, needed, prior)[:, self.category_index]
 
     def evaluate(self, probabilities: npt.ArrayLike) -> Evaluation:

@@ -145,8 +145,7 @@ def propensity_scored_precision(
     propensity = label_propensity(training_label_counts, n_training_examples)
     if propensity.shape != pairs.positive.shape[1:]:
         raise InputError(
-            f"training_label_counts have shape {propensity.shape}, but there are {pairs.positive.shape[1]} "
-            "categories."
+            f"training_label_counts have shape {propensity.shape}, but there are {pairs.positive.shape[1]} categories."
         )
     return TopLists.of(pairs, k).propensity_scored_precision(propensity)
 

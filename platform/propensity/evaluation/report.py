@@ -33,7 +33,7 @@ class Column:
 
 
 COLUMNS: Final = (
-    Column("log loss", lambda evaluation: evaluation.all.log_loss, digits=5, lower_is_better=True),
+    Column("log loss", lambda evaluation: evaluation.all.log_loss, digits=4, lower_is_better=True),
     Column("micro AUC", lambda evaluation: evaluation.all.micro_auc),
     Column("macro AUC", lambda evaluation: evaluation.all.macro_auc),
     Column("repeat AUC", lambda evaluation: evaluation.repeat.micro_auc),
@@ -54,10 +54,11 @@ def comparison_table(
         title: Above the table.
         caption: Below it; the place to say where the data come from, e.g. that they are simulated.
     """
-    table = Table(title=title, caption=caption)
+    # A name and eight figures without their leading zeros fit into 80 columns.
+    table = Table(title=title, caption=caption, box=None, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("model", no_wrap=True)
     for column in COLUMNS:
-        table.add_column(column.title, justify="right")
+        table.add_column(column.title.replace("@", " @"), justify="right", min_width=column.digits + 1)
     for name, cells in _rows(evaluations):
         table.add_row(name, *(f"[bold]{text}[/bold]" if best else text for text, best in cells))
     return table
@@ -93,9 +94,9 @@ def _best(column: Column, evaluations: Mapping[str, Evaluation]) -> str | None:
     figures = [value for each in evaluations.values() if not math.isnan(value := column.figure(each))]
     if len(figures) < 2:
         return None
-    return f"{(min if column.lower_is_better else max)(figures):.{column.digits}f}"
+    return f"{(min if column.lower_is_better else max)(figures):.{column.digits}f}".removeprefix("0")
 
 
 def _text(column: Column, evaluation: Evaluation) -> str:
     value = column.figure(evaluation)
-    return "–" if math.isnan(value) else f"{value:.{column.digits}f}"
+    return "–" if math.isnan(value) else f"{value:.{column.digits}f}".removeprefix("0")

@@ -1,0 +1,58 @@
+# Everything runs from `.venv`, made from requirements.lock; nothing is installed by hand.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+export TZ := UTC
+
+.PHONY: help install demo test test-all lint format bench docs clean check-system
+
+help: ## Show what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## Set up .venv from requirements.lock
+
+demo: install ## Run the whole job on Complete Journey and print what it found
+	@$(BIN)/propensity demo
+
+test: install ## Run the tests
+	$(BIN)/pytest -n 2 --dist loadgroup -q
+
+test-all: install ## Run the tests and the slow ones: full training, more kills
+	$(BIN)/pytest -n 2 --dist loadgroup -q -m "slow or not slow"
+
+lint: install ## Check style, types and the lock
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: install ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: install ## Print ratios against peers, measured side by side
+	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+docs: install ## Run what README and docs/ show
+	$(BIN)/pytest -q tests/test_docs.py
+
+clean: ## Remove .venv, caches and the demo's home
+	rm -rf .venv .propensity .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info platform/*.egg-info
+
+check-system:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed. On Debian: apt-get install python3.11 python3.11-venv; or name yours: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "error: $(PYTHON) is $$($(PYTHON) -V), but MXNet 1.9.1 needs Python 3.11. Name yours: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "error: $(PYTHON) lacks venv. On Debian: apt-get install python3.11-venv"; exit 1; }
+	@# MXNet's shared library takes these two from the system; slim images lack them.
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libgomp.so.1"); ctypes.CDLL("libquadmath.so.0")' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing libgomp1 and libquadmath0, which MXNet needs"; apt-get update -qq && apt-get install -y -qq libgomp1 libquadmath0; \
+	  else echo "error: libgomp.so.1 or libquadmath.so.0 is missing, and MXNet needs both. On Debian: sudo apt-get install libgomp1 libquadmath0"; exit 1; fi; }
+
+.venv/.installed: requirements.lock pyproject.toml | check-system
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing requirements.lock into .venv (about 1.3 GB)"
+	@# --no-deps: the lock is complete, and mxnet's metadata refuses the numpy 2 that the rest needs.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
