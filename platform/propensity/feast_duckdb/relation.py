@@ -1,0 +1,189 @@
+"""A data source as DuckDB sees it: what stands after FROM, its columns, and a number for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import duckdb
+from feast.data_format import ParquetFormat
+from feast.data_source import DataSource, PushSource
+from feast.infra.offline_stores.file_source import FileSource
+
+from propensity.feast_duckdb import dialect, location
+from propensity.feast_duckdb.connection import Session
+from propensity.feast_duckdb.errors import (
+    MissingColumnError,
+    SourceDefinitionError,
+    SourceNotFoundError,
+    UnsupportedSourceError,
+)
+from propensity.feast_duckdb.source import DuckDBSource
+
+# read_parquet numbers files and rows; 2**23 files of 2**40 rows fit one BIGINT, which joins faster than two.
+_FILE_ROW_ID = "(src.file_index::BIGINT << 40) | src.file_row_number::BIGINT"
+_FILE_PSEUDO_COLUMNS = {"file_index", "file_row_number"}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A readable source.
+
+    Attributes:
+        label: how messages name it.
+        from_sql: what stands after FROM; queries alias it as `src`.
+        columns: source column -> DuckDB type, in order; empty for a source without files.
+        row_id: expression over `src` that numbers rows uniquely and alike in every scan of one session; None
+            if there is no such number, and rows must be staged before they can be fetched twice.
+        context: alias of the database in which `from_sql` must be bound.
+        is_empty: a source that is allowed to have no files, and has none.
+        names: source column -> its name within `from_sql`, where staging renamed it.
+    """
+
+    label: str
+    from_sql: str
+    columns: Mapping[str, str]
+    row_id: str | None = None
+    context: str | None = None
+    is_empty: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def require(self, columns: Iterable[str], role: str = "") -> None:
+        """Check that columns exist.
+
+        Raises:
+            MissingColumnError: some don't.
+        """
+        missing = [column for column in dict.fromkeys(columns) if column not in self.columns]
+        if missing:
+            raise MissingColumnError(self.label, missing, self.columns, role)
+
+    def column(self, column: str) -> str:
+        """Write a reference to a source column."""
+        self.require([column])
+        return f"src.{dialect.name(self.names.get(column, column))}"
+
+    def epoch_us(self, column: str) -> str:
+        """Write a timestamp column as microseconds since 1970 UTC."""
+        return dialect.epoch_us(self.column(column), self.columns[column], self.label)
+
+    def between(self, column: str, lower_us: str | None, upper_us: str | None) -> str:
+        """Write inclusive bounds on a timestamp: in a form that prunes row groups, then exactly."""
+        raw, us, kind = self.column(column), self.epoch_us(column), self.columns[column]
+        conditions: list[str | None] = []
+        for operator, value in ((">=", lower_us), ("<=", upper_us)):
+            if value is not None:
+                conditions += [dialect.bound(raw, kind, operator, value), f"{us} {operator} {value}"]
+        return dialect.conjunction(conditions)
+
+    def staged(self, table: str, columns: Iterable[str], condition: str) -> tuple[Relation, list[str]]:
+        """Copy columns of the rows that meet a condition to a temporary table, whose rows have numbers.
+
+        Returns:
+            the staged relation, and the statements that make it.
+        """
+        kept = list(dict.fromkeys(columns))
+        names = {column: f"c{index}" for index, column in enumerate(kept)}
+        selected = ", ".join(f"{self.column(column)} AS {names[column]}" for column in kept)
+        create = f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM {self.from_sql} AS src WHERE {condition}"
+        within = [f"USE {dialect.name(self.context)}", create, "USE memory"] if self.context else [create]
+        kinds = {column: self.columns[column] for column in kept}
+        staged = replace(self, from_sql=table, columns=kinds, row_id="src.rowid", context=None, names=names)
+        return staged, within
+
+
+def open_relation(session: Session, source: DataSource) -> Relation:
+    """Find a source's data and read its schema.
+
+    Args:
+        session: where database files get attached.
+        source: DuckDBSource, or Feast's FileSource with Parquet files.
+
+    Raises:
+        SourceNotFoundError: there is nothing at its location.
+        UnsupportedSourceError: the source is of another kind.
+    """
+    if isinstance(source, PushSource) and source.batch_source is not None:
+        return open_relation(session, source.batch_source)
+    if isinstance(source, FileSource):
+        if not (source.file_format is None or isinstance(source.file_format, ParquetFormat)):
+            raise UnsupportedSourceError(f"FileSource {source.name!r} isn't Parquet; this store reads Parquet.")
+        # Feast resolves a FileSource against the repository, whatever base_path is.
+        files = location.parquet_files(session.settings.repo_path, source.path)
+        return _file_relation(session, source.path, files, hive_partitioning=False, allow_empty=False)
+    if not isinstance(source, DuckDBSource):
+        raise UnsupportedSourceError(
+            f"{type(source).__name__} {getattr(source, 'name', '')!r} can't be read by the DuckDB offline "
+            "store. Use DuckDBSource, or FileSource with Parquet files."
+        )
+    if source.path is not None:
+        files = location.parquet_files(session.settings.base_path, source.path)
+        return _file_relation(
+            session,
+            source.path,
+            files,
+            hive_partitioning=source.hive_partitioning,
+            allow_empty=source.allow_empty,
+        )
+    context = None
+    if source.database is not None:
+        context = session.attach(location.absolute(session.settings.base_path, source.database))
+    if source.table is not None:
+        return _table_relation(session, source.table, source.database or "", context or "")
+    query = (source.query or "").strip().rstrip(";").replace("{base_path}", str(session.settings.base_path))
+    label = f"Query {source.name!r}"
+    try:
+        columns = session.describe(query, context)
+    except duckdb.Error as error:
+        raise SourceDefinitionError(f"{label} can't be run: {error}") from error
+    return Relation(label, f"({query})", columns, context=context)
+
+
+def _file_relation(
+    session: Session, path: str, files: list[str], *, hive_partitioning: bool, allow_empty: bool
+) -> Relation:
+    label = f"Parquet source {path!r}"
+    if not files and allow_empty:
+        return Relation(label, "", {}, is_empty=True)
+    if not files:
+        raise SourceNotFoundError(
+            f"{label} matches no file under {session.settings.base_path}. "
+            "Correct the path, or set allow_empty=True on a DuckDBSource whose data is yet to come."
+        )
+    # The list is fixed here: row numbers must mean the same in every scan, while other runs add files.
+    from_sql = _scan(files, hive="false")
+    columns = session.describe(f"SELECT * FROM {from_sql}")
+    if hive_partitioning:
+        # The lake's own directories, such as as_of=…, may bear the name of a column in the files.
+        keys = {part.split("=", 1)[0] for part in files[0].split("/")[:-1] if "=" in part}
+        clashes = sorted(keys & set(columns))
+        if clashes:
+            raise SourceDefinitionError(
+                f"{label}: {', '.join(clashes)} is both a column of the files and a partition directory. "
+                "Set hive_partitioning=False to read the column, or rename one of them."
+            )
+        from_sql = _scan(files, hive="true")
+        columns = session.describe(f"SELECT * FROM {from_sql}")
+    hidden = _FILE_PSEUDO_COLUMNS & {column.lower() for column in columns}
+    return Relation(label, from_sql, columns, row_id=None if hidden else _FILE_ROW_ID)
+
+
+def _scan(files: list[str], *, hive: str) -> str:
+    return f"read_parquet({dialect.text_list(files)}, union_by_name = true, hive_partitioning = {hive})"
+
+
+def _table_relation(session: Session, table: str, database: str, alias: str) -> Relation:
+    label = f"Table {table!r} of {database!r}"
+    from_sql = f"{dialect.name(alias)}.{dialect.qualified(table)}"
+    try:
+        columns = session.describe(f"SELECT * FROM {from_sql}")
+    except duckdb.CatalogException as error:
+        raise SourceNotFoundError(f"{label} doesn't exist: {error}") from error
+    row_id: str | None = "src.rowid"
+    try:
+        session.describe(f"SELECT src.rowid FROM {from_sql} AS src")
+    except duckdb.BinderException:
+        row_id = None  # a view has no row numbers
+    if "rowid" in {column.lower() for column in columns}:
+        row_id = None  # a column of that name hides them
+    return Relation(label, from_sql, columns, row_id=row_id)

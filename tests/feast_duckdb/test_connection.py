@@ -1,0 +1,77 @@
+"""Sessions: settings, locks and spill files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from propensity.feast_duckdb import DatabaseLockedError
+from propensity.feast_duckdb.connection import SessionSettings, open_session
+
+from .views import config, entities, history, retrieve, source, view
+
+HOLD = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('held', flush=True); sys.stdin.read()"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    with duckdb.connect(tmp_path / "shop.duckdb") as connection:
+        connection.register("rows", history(("a", 1, 1, 10)))
+        connection.execute("CREATE TABLE purchases AS SELECT * FROM rows")
+    return tmp_path / "shop.duckdb"
+
+
+def score(shop: Path, timeout: float) -> list:
+    """Retrieve from the table."""
+    made = view(source(table="purchases", database="shop.duckdb"))
+    offline = {"lock_timeout_seconds": timeout}
+    return (
+        retrieve(shop.parent, [made], ["purchases:score"], entities(("a", 2)), offline=offline)
+        .to_arrow()
+        .column("score")
+        .to_pylist()
+    )
+
+
+def test_lock_of_another_process(shop: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(shop)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        holder.stdout.readline()
+        with pytest.raises(DatabaseLockedError, match=rf"stayed locked for 0.1 s: another process.*PID {holder.pid}"):
+            score(shop, 0.1)
+        threading.Timer(0.3, holder.stdin.close).start()
+        assert score(shop, 10) == [10]
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def test_lock_of_this_process(shop: Path) -> None:
+    held = duckdb.connect(shop)
+    with pytest.raises(DatabaseLockedError, match="a connection in this process holds it"):
+        score(shop, 0)
+    held.close()
+    assert score(shop, 0) == [10]
+
+
+def test_settings_reach_duckdb_and_spill_files_go(tmp_path: Path) -> None:
+    offline = {"threads": 1, "memory_limit": "100MB", "temp_directory": "spill", "base_path": "data"}
+    settings = SessionSettings.of(config(tmp_path, **offline))
+    with open_session(settings) as session:
+        names = ("threads", "memory_limit", "temp_directory", "TimeZone")
+        threads, memory, spill, zone = session.execute(
+            "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
+        ).fetchall()[0]
+        assert (threads, memory, zone) == (1, "95.3 MiB", "UTC")
+        assert Path(spill).parent == tmp_path / "data/spill"
+        session.execute("CREATE TEMP TABLE wide AS SELECT i, repeat('x', 100) || i AS text FROM range(2000000) AS t(i)")
+        assert list(Path(spill).iterdir())
+    assert not Path(spill).exists()
