@@ -60,7 +60,7 @@ def upgrade() -> None:
         "quarantine_counts",
         sa.Column("run_id", sa.String(), nullable=False),
         sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "reason"),
     )
     op.create_table(
@@ -77,7 +77,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("as_of", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("rows", sa.Integer(), nullable=False),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("created_timestamp", sa.DateTime(timezone=True), nullable=False),
         sa.Column("detail", sa.String(), nullable=False),

@@ -52,9 +52,7 @@ class CompleteJourney:
         query = "SELECT DISTINCT household_id FROM purchase WHERE transaction_timestamp < $1 ORDER BY 1"
         return [row[0] for row in self.connection.execute(query, [midnight(cutoff)]).fetchall()]
 
-    def counts(
-        self, cutoff: date, first_day: int, last_day: int, what: str = "1.0"
-    ) -> npt.NDArray[np.float64]:
+    def counts(self, cutoff: date, first_day: int, last_day: int, what: str = "1.0") -> npt.NDArray[np.float64]:
         """Aggregate `what` of each pair over local days [first_day, last_day) from the cut-off, 0 if none."""
         start, end = midnight(cutoff + timedelta(first_day)), midnight(cutoff + timedelta(last_day))
         row = {household: position for position, household in enumerate(self.households(cutoff))}

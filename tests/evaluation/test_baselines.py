@@ -65,9 +65,7 @@ def test_an_aligned_signal_is_the_plain_loop(seed) -> None:
 
 
 def test_an_unknown_signal_is_named_with_the_known_ones() -> None:
-    with pytest.raises(
-        LookupFailedError, match=r"Did you mean 'purchases_365d'\? Known ones: purchases_365d, purch"
-    ):
+    with pytest.raises(LookupFailedError, match=r"Did you mean 'purchases_365d'\? Known ones: purchases_365d, purch"):
         aligned_signal(examples([0]), DICTIONARY, "purchases_356d")
     with pytest.raises(LookupFailedError, match="'tenure' is not a category-aligned signal"):
         aligned_signal(examples([0]), DICTIONARY, "tenure")
@@ -112,9 +110,7 @@ def test_global_popularity_is_the_share_at_the_rows_as_of() -> None:
     assert (predicted[12:] == np.float32([0.1, 0.2, 0.3])).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "scale"), [("personal_frequency", 1), ("recency_weighted_frequency", 1 / 8)]
-)
+@pytest.mark.parametrize(("name", "scale"), [("personal_frequency", 1), ("recency_weighted_frequency", 1 / 8)])
 def test_frequency_gives_the_share_of_positives_at_a_count(name, scale) -> None:
     fitted = BASELINES[name]().fit(examples([0, 1]), DICTIONARY)
     # One as_of and two categories: 8 pairs at each count, 6 and 2 of them positive, plus 1/2 of 1.

@@ -85,9 +85,7 @@ def test_check_figures_of_global_popularity(window, probabilities, evaluations) 
     assert popularity.all.macro_auc == 0.5
     # What counting ties half gives, exactly.
     share = probabilities["global_popularity"]
-    assert popularity.all.micro_auc == pytest.approx(
-        roc_auc_score(window.labels.ravel(), share.ravel()), abs=1e-12
-    )
+    assert popularity.all.micro_auc == pytest.approx(roc_auc_score(window.labels.ravel(), share.ravel()), abs=1e-12)
     assert popularity.all.micro_auc == pytest.approx(0.821862, abs=5e-7)
     assert popularity.explore.micro_auc == pytest.approx(0.767147, abs=5e-7)
     assert popularity.all.top_decile_lift == pytest.approx(1)

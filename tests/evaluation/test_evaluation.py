@@ -27,9 +27,7 @@ def test_segments_are_the_metrics_under_their_masks(case) -> None:
     labels, probabilities, mask = case
     repeat = np.zeros_like(labels) if mask is None else mask
     counts = np.arange(labels.shape[1])
-    evaluation = evaluate(
-        labels, probabilities, repeat, training_label_counts=counts, n_training_examples=100
-    )
+    evaluation = evaluate(labels, probabilities, repeat, training_label_counts=counts, n_training_examples=100)
     for segment, pairs in (
         (evaluation.all, None),
         (evaluation.repeat, repeat),
@@ -111,9 +109,7 @@ def test_bootstrap_is_paired_and_repeats_by_seed() -> None:
     interval = log_loss_difference(labels, probabilities, other, seed=3)
     assert interval == log_loss_difference(labels, probabilities, other, seed=3)
     assert interval != log_loss_difference(labels, probabilities, other, seed=4)
-    assert interval.mean == pytest.approx(
-        metrics.log_loss(labels, probabilities) - metrics.log_loss(labels, other)
-    )
+    assert interval.mean == pytest.approx(metrics.log_loss(labels, probabilities) - metrics.log_loss(labels, other))
     assert interval.low < interval.mean < interval.high < 0
     same = log_loss_difference(labels, probabilities, probabilities)
     assert same.to_dict() == {"mean": 0, "low": 0, "high": 0}
@@ -132,9 +128,7 @@ def test_bootstrap_is_the_plain_loop() -> None:
     generator, means = np.random.default_rng(5), []
     households = [i for i in range(9) if repeat[i].any()]
     for _ in range(50):
-        drawn = [
-            households[position] for position in generator.integers(len(households), size=len(households))
-        ]
+        drawn = [households[position] for position in generator.integers(len(households), size=len(households))]
         arrays = (labels[drawn], repeat[drawn])
         means.append(
             metrics.log_loss(arrays[0], probabilities[drawn], arrays[1])
@@ -147,10 +141,7 @@ def test_bootstrap_is_the_plain_loop() -> None:
 def test_bootstrap_interval_is_the_normal_one_on_many_households() -> None:
     labels, probabilities, _ = random_window(customers=3000, categories=2)
     other = np.full_like(probabilities, 0.5)
-    losses = [
-        -np.log(np.where(labels, p, 1 - p)).mean(axis=1)
-        for p in (np.clip(probabilities, 1e-5, 1 - 1e-5), other)
-    ]
+    losses = [-np.log(np.where(labels, p, 1 - p)).mean(axis=1) for p in (np.clip(probabilities, 1e-5, 1 - 1e-5), other)]
     difference = losses[0] - losses[1]
     half = 1.96 * difference.std() / math.sqrt(len(difference))
     interval = log_loss_difference(labels, probabilities, other)

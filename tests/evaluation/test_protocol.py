@@ -72,8 +72,7 @@ def test_evaluate_is_the_function_with_the_training_counts() -> None:
 def test_a_model_that_knows_fewer_categories_gives_the_others_its_prior() -> None:
     known = np.array([[0.9, 0.1], [0.8, 0.2]])
     assert (
-        expand(known, [3, 1], 4, 0.25).tolist()
-        == np.float32([[0.25, 0.1, 0.25, 0.9], [0.25, 0.2, 0.25, 0.8]]).tolist()
+        expand(known, [3, 1], 4, 0.25).tolist() == np.float32([[0.25, 0.1, 0.25, 0.9], [0.25, 0.2, 0.25, 0.8]]).tolist()
     )
     assert (
         expand(known, [3, 1], 4, [0.5, 0, 0.75, 0]).tolist()
@@ -129,6 +128,4 @@ def test_from_examples_refuses_leaks_and_mixtures() -> None:
     with pytest.raises(InputError, match="needs labels"):
         HoldoutWindow.from_examples(examples([1], labelled=False), examples([0]), DICTIONARY, CATEGORIES)
     with pytest.raises(InputError, match=r"must be in 0\.\.2"):
-        HoldoutWindow.from_examples(
-            examples([1]), examples([0]), DICTIONARY, CATEGORIES, category_index=[0, 1, 3]
-        )
+        HoldoutWindow.from_examples(examples([1]), examples([0]), DICTIONARY, CATEGORIES, category_index=[0, 1, 3])

@@ -135,9 +135,7 @@ def test_wrong_input_is_refused() -> None:
     with pytest.raises(InputError, match="k must be at least 1"):
         ranking.ndcg(labels, probabilities, k=0)
     with pytest.raises(InputError, match="2 categories"):
-        ranking.propensity_scored_precision(
-            labels, probabilities, training_label_counts=[1], n_training_examples=9
-        )
+        ranking.propensity_scored_precision(labels, probabilities, training_label_counts=[1], n_training_examples=9)
     with pytest.raises(InputError, match="at least 3 training rows"):
         ranking.label_propensity([1, 1], 2)
     with pytest.raises(InputError, match="smallest count of -1"):

@@ -17,8 +17,7 @@ from propensity.training.examples import Examples
 DICTIONARY = FeatureDictionary(
     family=np.array(["purchases"] * 6 + ["profile"], dtype=object),
     signal=np.array(
-        [f"purchases_{way}" for way in ("365d", "365d", "decay_60d", "365d", "decay_60d", "decay_60d")]
-        + ["tenure"],
+        [f"purchases_{way}" for way in ("365d", "365d", "decay_60d", "365d", "decay_60d", "decay_60d")] + ["tenure"],
         dtype=object,
     ),
     key=np.array(["WINE", "BREAD", "WINE", "MILK", "BREAD", "MILK", "days"], dtype=object),

@@ -56,9 +56,10 @@ def comparison_table(
     """
     # A name and eight figures without their leading zeros fit into 80 columns.
     table = Table(title=title, caption=caption, box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("model", max_width=18)
+    table.add_column("model", max_width=26)
     for column in COLUMNS:
-        table.add_column(column.title, justify="right", min_width=column.digits + 1)
+        head = column.title.replace(" ", "\n").replace("@", "\n@")
+        table.add_column(head, justify="right", min_width=column.digits + 1)
     for name, cells in _rows(evaluations):
         table.add_row(name.replace("_", " "), *(f"[bold]{text}[/bold]" if best else text for text, best in cells))
     return table

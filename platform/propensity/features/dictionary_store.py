@@ -40,10 +40,10 @@ def extend_dictionary(
     """
     region = settings.region
     with catalogue_session(settings) as session:
-        category_index = dict(session.execute(
-            select(Category.category, Category.category_index).where(Category.region == region)).tuples().all())
-        known = set(session.execute(
-            select(Feature.signal, Feature.key).where(Feature.region == region)).tuples().all())
+        category_index = {row.category: row.category_index for row in session.execute(
+            select(Category.category, Category.category_index).where(Category.region == region))}
+        known = {(row.signal, row.key) for row in session.execute(
+            select(Feature.signal, Feature.key).where(Feature.region == region))}
         new: list[tuple[str, str, str, int]] = []
         for file, signals, keys in built:
             for signal in signals:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,12 @@ def open_feature_store(settings: Settings) -> FeatureStore:
 
     Raises:
         WarehouseError: `feast apply` was never run for this home.
+
+    Side effects: sets the process's time zone to UTC: Feast's sqlite store reads event times as local time, so in
+    New York every score would look four hours older than it is.
     """
+    os.environ["TZ"] = "UTC"
+    time.tzset()
     if not _registry(settings).is_file():
         raise WarehouseError(f"There is no Feast registry in {settings.home}. Create it: propensity apply")
     config = RepoConfig(**store_options(settings))

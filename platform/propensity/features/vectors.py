@@ -27,16 +27,12 @@ def list_pairs(batch: pa.RecordBatch | pa.Table) -> list[tuple[pa.Array, pa.Arra
         InputError: An indices column has no values column, or the other way round.
     """
     names = set(batch.schema.names)
-    views = sorted(
-        {name[: -len(column)] for column in (INDICES, VALUES) for name in names if _is_part(name, column)}
-    )
+    views = sorted({name[: -len(column)] for column in (INDICES, VALUES) for name in names if _is_part(name, column)})
     pairs = []
     for view in views:
         missing = [view + column for column in (INDICES, VALUES) if view + column not in names]
         if missing:
-            raise InputError(
-                f"Column {missing[0]!r} is missing. Existing columns: {', '.join(batch.schema.names)}"
-            )
+            raise InputError(f"Column {missing[0]!r} is missing. Existing columns: {', '.join(batch.schema.names)}")
         pairs.append((batch.column(view + INDICES), batch.column(view + VALUES)))
     return pairs
 
@@ -106,9 +102,7 @@ def _part(
             raise InputError(f"Feature vector column {number} has type {column.type}; it must be a list.")
     lengths = _lengths(indices)
     if not np.array_equal(lengths, _lengths(values)):
-        raise InputError(
-            f"Feature vector {number}: a row has lists of indices and values of different lengths."
-        )
+        raise InputError(f"Feature vector {number}: a row has lists of indices and values of different lengths.")
     flat_indices, flat_values = indices.flatten(), values.flatten()  # skips null lists, minds slices
     if flat_indices.null_count or flat_values.null_count:
         raise InputError(f"Feature vector {number}: a list holds a null; leave the entry out instead.")

@@ -34,11 +34,11 @@ from propensity.errors import ArtifactError
 from propensity.models.calibration import Calibration
 from propensity.models.card import model_card
 from propensity.models.encoding import ENCODER_JSON, ENCODER_TABLE, Encoder
+from propensity.models.forward import FORWARDS
 from propensity.models.model import Model
+from propensity.models.weights import map_weights
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from propensity.features.dictionary import FeatureDictionary
 
 SCHEMA_VERSION: Final = 1
@@ -162,18 +162,14 @@ def write_artifact(
         ArtifactError: The directory exists.
     """
     if directory.exists():
-        raise ArtifactError(
-            f"{directory} exists; artifacts are never overwritten. Choose another model version."
-        )
+        raise ArtifactError(f"{directory} exists; artifacts are never overwritten. Choose another model version.")
     metadata = _metadata(model, facts, metrics, history)
     directory.parent.mkdir(parents=True, exist_ok=True)
     building = directory.parent / f".{directory.name}.{uuid.uuid4().hex}"
     building.mkdir()
     try:
         model.encoder.write(building, dictionary)
-        save_file(
-            {name: np.ascontiguousarray(value) for name, value in model.weights.items()}, building / WEIGHTS
-        )
+        save_file({name: np.ascontiguousarray(value) for name, value in model.weights.items()}, building / WEIGHTS)
         _write_json(building / METADATA, metadata.model_dump(mode="json"))
         _write_json(building / CALIBRATION, model.calibration.to_json())
         (building / CARD).write_text(model_card(metadata.model_dump(mode="json")))
@@ -201,14 +197,15 @@ def read_artifact(directory: Path) -> Artifact:
         raise ArtifactError(f"{directory} holds no model artifact. See: propensity models")
     _check_sums(directory)
     metadata = _read_metadata(directory)
+    if metadata.network not in FORWARDS:
+        known = ", ".join(sorted(FORWARDS))
+        raise ArtifactError(f"{directory} has network {metadata.network!r}; known: {known}. Update this package.")
     encoder = Encoder.read(directory)
     try:
         calibration = Calibration.from_json(json.loads((directory / CALIBRATION).read_text()))
-        weights = _map_weights(directory / WEIGHTS)
+        weights = map_weights(directory / WEIGHTS)
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"{directory}: its weights or calibration can't be read ({error}). Train again."
-        ) from error
+        raise ArtifactError(f"{directory}: its weights or calibration can't be read ({error}). Train again.") from error
     if tuple(entry.category_index for entry in metadata.categories) != tuple(encoder.category_index.tolist()):
         raise ArtifactError(f"{directory}: metadata and encoder name different categories. Train again.")
     model = Model(
@@ -251,13 +248,9 @@ def _read_metadata(directory: Path) -> ArtifactMetadata:
         described = json.loads((directory / METADATA).read_text())
         version = described["schema_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{directory / METADATA} doesn't describe a model artifact. Train again."
-        ) from error
+        raise ArtifactError(f"{directory / METADATA} doesn't describe a model artifact. Train again.") from error
     if version != SCHEMA_VERSION:
-        advice = (
-            "Update this package" if isinstance(version, int) and version > SCHEMA_VERSION else "Train again"
-        )
+        advice = "Update this package" if isinstance(version, int) and version > SCHEMA_VERSION else "Train again"
         raise ArtifactError(
             f"{directory} has artifact schema {version}; this version reads {SCHEMA_VERSION}. {advice}."
         )
@@ -280,25 +273,7 @@ def _check_sums(directory: Path) -> None:
         if name != Path(name).name or name not in sums or not path.is_file():
             raise ArtifactError(f"{directory}: {name} is missing. Restore the artifact or train again.")
         if _sha256(path) != sums[name]:
-            raise ArtifactError(
-                f"{path} is damaged: its SHA-256 differs. Restore the artifact or train again."
-            )
-
-
-def _map_weights(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Map a safetensors file of float32: 8 bytes of header length, a JSON header, the tensors."""
-    mapped = np.memmap(path, np.uint8, mode="r")
-    length = int(mapped[:8].view("<u8")[0])
-    header = json.loads(mapped[8 : 8 + length].tobytes())
-    weights = {}
-    for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
-        if tensor["dtype"] != "F32":
-            raise ValueError(f"{name} has type {tensor['dtype']}, not F32")
-        start, stop = (8 + length + offset for offset in tensor["data_offsets"])
-        weights[name] = mapped[start:stop].view("<f4").reshape(tensor["shape"]).view(np.ndarray)
-    return weights
+            raise ArtifactError(f"{path} is damaged: its SHA-256 differs. Restore the artifact or train again.")
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -85,7 +85,7 @@ class Encoder:
     Attributes:
         feature_column: A feature's column in the deep part's input, -1 if it has none, int32, (n_features,).
             Columns go by falling frequency, so that hot rows of the weight share cache lines.
-        column_scale: Root mean square of the column's transformed non-zeros, float32, (n_columns,).
+        column_scale: What a column's transformed values are divided by, float32, (n_columns,).
         feature_position: For a category-aligned feature its category's position in the model's output, else
             -1; int32, (n_features,).
         feature_signal: For a category-aligned feature its signal's position in `aligned_signals`, else -1;
@@ -153,9 +153,7 @@ class Encoder:
         shares[:, known] = popularity[:, self.category_index[known]]
         return shares
 
-    def write(
-        self, directory: Path, dictionary: FeatureDictionary
-    ) -> None:
+    def write(self, directory: Path, dictionary: FeatureDictionary) -> None:
         """Write `encoder.parquet`, a row per feature used with its names for people, and `encoder.json`."""
         used = np.flatnonzero((self.feature_column >= 0) | (self.feature_signal >= 0))
         column = self.feature_column[used]
@@ -179,9 +177,7 @@ class Encoder:
             "transform": "sign(v) * log1p(|v|), then v / scale for a column, (v - mean) / std for a signal",
             "aligned_signals": [
                 {"signal": name, "mean": float(mean), "std": float(std)}
-                for name, mean, std in zip(
-                    self.aligned_signals, self.signal_mean, self.signal_std, strict=True
-                )
+                for name, mean, std in zip(self.aligned_signals, self.signal_mean, self.signal_std, strict=True)
             ],
             "categories": [
                 {"category_index": int(index), "category": name}
@@ -224,9 +220,7 @@ class Encoder:
                 categories=tuple(entry["category"] for entry in categories),
             )
         except (OSError, KeyError, TypeError, ValueError, IndexError, pa.ArrowException) as error:
-            raise ArtifactError(
-                f"{directory}: the encoder's files can't be read ({error}). Train again."
-            ) from error
+            raise ArtifactError(f"{directory}: the encoder's files can't be read ({error}). Train again.") from error
 
 
 def squash(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -65,9 +65,7 @@ class FeedForward:
         """Margins of one padded block."""
         return self.head(self.hidden(block), prior)
 
-    def margins(
-        self, rows: EncodedRows, prior: Array, as_of_position: npt.NDArray[np.int32]
-    ) -> Iterator[Array]:
+    def margins(self, rows: EncodedRows, prior: Array, as_of_position: npt.NDArray[np.int32]) -> Iterator[Array]:
         """Yield the margins (at most ROW_BLOCK, K - 1, N) of block after block.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,14 +36,17 @@ class RegisteredModel:
     state: str
     trained_as_of: datetime
     artifact: Path
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] = field(repr=False)
     created_timestamp: datetime
 
 
 def list_models(settings: Settings) -> list[RegisteredModel]:
     """Return the region's models in the order of their training as_of. Read-only."""
-    query = select(ModelVersion).where(ModelVersion.region == settings.region).order_by(
-        ModelVersion.trained_as_of, ModelVersion.created_timestamp)
+    query = (
+        select(ModelVersion)
+        .where(ModelVersion.region == settings.region)
+        .order_by(ModelVersion.trained_as_of, ModelVersion.created_timestamp)
+    )
     with catalogue_session(settings) as session:
         return [_registered(settings, row) for row in session.scalars(query)]
 
@@ -60,10 +63,12 @@ def find_model(settings: Settings, model_version: str | None = None) -> Register
             return model
     if model_version is None:
         raise UnknownModelError(
-            f"Region {settings.region!r} has no champion model. Train one: propensity train --as-of DATE")
+            f"Region {settings.region!r} has no champion model. Train one: propensity train --as-of DATE"
+        )
     raise UnknownModelError(
         f"Unknown model {model_version!r}.{did_you_mean(model_version, [model.model_version for model in models])} "
-        "See: propensity models")
+        "See: propensity models"
+    )
 
 
 def model_for(settings: Settings, as_of: datetime) -> RegisteredModel:
@@ -78,7 +83,8 @@ def model_for(settings: Settings, as_of: datetime) -> RegisteredModel:
     if not fit:
         raise UnknownModelError(
             f"No model of region {settings.region!r} was trained by {as_of.isoformat()}. "
-            f"Train one: propensity train --as-of {as_of.astimezone(settings.zone).date()}")
+            f"Train one: propensity train --as-of {as_of.astimezone(settings.zone).date()}"
+        )
     return max(fit, key=lambda model: (model.state == "champion", model.trained_as_of, model.created_timestamp))
 
 
@@ -89,27 +95,44 @@ def register_model(settings: Settings, artifact: Artifact, trained_as_of: dateti
     """
     metadata = artifact.metadata
     with catalogue_session(settings) as session:
-        mine = (ModelVersion.region == settings.region)
+        mine = ModelVersion.region == settings.region
         newest = max(
-            (row.trained_as_of.astimezone(UTC) for row in session.scalars(
-                select(ModelVersion).where(mine, ModelVersion.state == "champion"))), default=trained_as_of)
+            (
+                row.trained_as_of.astimezone(UTC)
+                for row in session.scalars(select(ModelVersion).where(mine, ModelVersion.state == "champion"))
+            ),
+            default=trained_as_of,
+        )
         champion = newest <= trained_as_of
         if champion:
             session.execute(update(ModelVersion).where(mine).values(state="retired"))
-        row = session.merge(ModelVersion(
-            region=settings.region, model_version=metadata.model_version,
-            state="champion" if champion else "retired", trained_as_of=trained_as_of,
-            artifact=str(artifact.directory.relative_to(settings.home)), metrics=json.dumps(metadata.metrics),
-            created_timestamp=datetime.now(UTC)))
+        row = session.merge(
+            ModelVersion(
+                region=settings.region,
+                model_version=metadata.model_version,
+                state="champion" if champion else "retired",
+                trained_as_of=trained_as_of,
+                artifact=str(artifact.directory.relative_to(settings.home)),
+                metrics=json.dumps(metadata.metrics),
+                created_timestamp=datetime.now(UTC),
+            )
+        )
         session.flush()
-        session.execute(delete(ModelCategory).where(
-            ModelCategory.region == settings.region, ModelCategory.model_version == metadata.model_version))
+        session.execute(
+            delete(ModelCategory).where(
+                ModelCategory.region == settings.region, ModelCategory.model_version == metadata.model_version
+            )
+        )
         session.flush()
         session.add_all(
             ModelCategory(
-                region=settings.region, model_version=metadata.model_version, position=position,
-                category_index=entry.category_index)
-            for position, entry in enumerate(metadata.categories))
+                region=settings.region,
+                model_version=metadata.model_version,
+                position=position,
+                category_index=entry.category_index,
+            )
+            for position, entry in enumerate(metadata.categories)
+        )
         return _registered(settings, row)
 
 
@@ -128,5 +151,10 @@ def add_metrics(settings: Settings, model_version: str, name: str, metrics: dict
 
 def _registered(settings: Settings, row: ModelVersion) -> RegisteredModel:
     return RegisteredModel(
-        row.model_version, row.state, row.trained_as_of.astimezone(UTC), settings.home / row.artifact,
-        json.loads(row.metrics), row.created_timestamp.astimezone(UTC))
+        row.model_version,
+        row.state,
+        row.trained_as_of.astimezone(UTC),
+        settings.home / row.artifact,
+        json.loads(row.metrics),
+        row.created_timestamp.astimezone(UTC),
+    )

@@ -25,17 +25,29 @@ def materialize(settings: Settings, run: RunRecord) -> bool:
     Side effects: writes to the online store and to Feast's registry; marks the run in the catalogue.
     """
     online = [other for other in list_runs(settings, kind="scoring") if other.detail.get("online")]
-    if run.as_of is None or any(other.run_id == run.run_id or (other.as_of or run.as_of) > run.as_of for other in online):
+    if run.as_of is None or any(
+        other.run_id == run.run_id or (other.as_of or run.as_of) > run.as_of for other in online
+    ):
         return False
     store = open_feature_store(settings)
     views = [columns.TOP_CATEGORIES_VIEW] + ([columns.CATEGORY_PROPENSITY] if settings.online_full_vectors else [])
     with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its own progress
         store.materialize(
-            start_date=run.as_of - timedelta(seconds=1), end_date=run.as_of + timedelta(seconds=1),
-            feature_views=views)
+            start_date=run.as_of - timedelta(seconds=1),
+            end_date=run.as_of + timedelta(seconds=1),
+            feature_views=views,
+        )
     marked = RunRecord(
-        run.run_id, run.region, run.kind, run.state, run.as_of, run.rows, run.seconds, run.created_timestamp,
-        run.detail | {"online": datetime.now(UTC).isoformat()})
+        run.run_id,
+        run.region,
+        run.kind,
+        run.state,
+        run.as_of,
+        run.rows,
+        run.seconds,
+        run.created_timestamp,
+        run.detail | {"online": datetime.now(UTC).isoformat()},
+    )
     with catalogue_session(settings) as session:
         record_run(session, marked)
     return True

@@ -40,9 +40,7 @@ class Scorer:
         categories: Their names.
     """
 
-    def __init__(
-        self, model: Model, popularity: Mapping[int, float] | None = None, *, top_k: int = 20
-    ) -> None:
+    def __init__(self, model: Model, popularity: Mapping[int, float] | None = None, *, top_k: int = 20) -> None:
         """Wrap a model.
 
         Args:
@@ -67,9 +65,7 @@ class Scorer:
         self._prior = encoder.prior(shares[None])
 
     @classmethod
-    def open(
-        cls, directory: Path, popularity: Mapping[int, float] | None = None, *, top_k: int = 20
-    ) -> Scorer:
+    def open(cls, directory: Path, popularity: Mapping[int, float] | None = None, *, top_k: int = 20) -> Scorer:
         """Open an artifact; arguments as for Scorer.
 
         Raises:
@@ -95,9 +91,7 @@ class Scorer:
         """
         for name in (CUSTOMER_ID, EVENT_TIMESTAMP):
             if name not in batch.schema.names:
-                raise InputError(
-                    f"Column {name!r} is missing. Existing columns: {', '.join(batch.schema.names)}"
-                )
+                raise InputError(f"Column {name!r} is missing. Existing columns: {', '.join(batch.schema.names)}")
         pairs = list_pairs(batch)
         if not pairs:
             raise InputError(f"No feature vectors. Existing columns: {', '.join(batch.schema.names)}")

@@ -65,7 +65,8 @@ def score(
     model = model_for(settings, as_of) if model_version is None else find_model(settings, model_version)
     artifact = read_artifact(model.artifact)
     run_id = "scoring-" + fingerprint(
-        settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k)
+        settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k
+    )
     lake = Lake(settings.lake)
     known = find_run(settings, run_id)
     if known is not None and lake.has_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of):
@@ -73,8 +74,16 @@ def score(
     if not lake.has_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of):
         _write(settings, lake, run_id, snapshot, artifact, progress)
     run = RunRecord(
-        run_id, settings.region, "scoring", "published", as_of, snapshot.rows, time.monotonic() - started,
-        datetime.now(UTC), {"model_version": model.model_version, "snapshot": snapshot.run_id})
+        run_id,
+        settings.region,
+        "scoring",
+        "published",
+        as_of,
+        snapshot.rows,
+        time.monotonic() - started,
+        datetime.now(UTC),
+        {"model_version": model.model_version, "snapshot": snapshot.run_id},
+    )
     with catalogue_session(settings) as session:
         record_run(session, run)
     refresh_views(settings)
@@ -92,7 +101,10 @@ def _write(
     with (
         lake.new_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, snapshot.as_of) as directory,
         pq.ParquetWriter(
-            directory / "part-0.parquet", PROPENSITY_SCHEMA, compression="zstd", compression_level=1,
+            directory / "part-0.parquet",
+            PROPENSITY_SCHEMA,
+            compression="zstd",
+            compression_level=1,
             use_dictionary=[columns.REGION, columns.MODEL_VERSION, columns.RUN_ID],
         ) as writer,
     ):
@@ -105,8 +117,11 @@ def _write(
                 columns.MODEL_VERSION: pa.repeat(artifact.metadata.model_version, n),
                 columns.RUN_ID: pa.repeat(run_id, n),
             }
-            writer.write_batch(pa.RecordBatch.from_arrays(
-                [constant[name] if name in constant else scores.column(name) for name in PROPENSITY_SCHEMA.names],
-                schema=PROPENSITY_SCHEMA))
+            writer.write_batch(
+                pa.RecordBatch.from_arrays(
+                    [constant[name] if name in constant else scores.column(name) for name in PROPENSITY_SCHEMA.names],
+                    schema=PROPENSITY_SCHEMA,
+                )
+            )
             done += n
             progress("scoring", done, snapshot.rows)

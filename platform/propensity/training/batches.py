@@ -92,9 +92,7 @@ def batch_of(examples: EncodedExamples, rows: npt.NDArray[np.int64]) -> Batch:
     return Batch(
         deep=deep,
         prior=nd.array(prior),
-        labels=None
-        if examples.labels is None
-        else nd.array(examples.labels[rows].toarray().astype(np.float32)),
+        labels=None if examples.labels is None else nd.array(examples.labels[rows].toarray().astype(np.float32)),
         pair_row=nd.array(picked.pair_row, dtype=np.int32) if any_pair else None,
         pair_position=nd.array(picked.pair_position, dtype=np.int32) if any_pair else None,
         pair_signals=nd.array(picked.pair_signals) if any_pair else None,
@@ -119,18 +117,4 @@ class Batches:
         """Yield the batches of one pass."""
         order = self._rng.permutation(len(self._examples))
         for start in range(0, len(order), self._batch_size):
-            b = batch_of(self._examples, order[start : start + self._batch_size])
-            import os
-
-            p = float(os.environ.get("INDROP", "0"))
-            if p:
-                import dataclasses
-
-                keep = (self._rng.random(b.deep.data.shape[0]) >= p).astype(np.float32) / np.float32(1 - p)
-                b = dataclasses.replace(
-                    b,
-                    deep=mx.nd.sparse.csr_matrix(
-                        (b.deep.data.asnumpy() * keep, b.deep.indices, b.deep.indptr), shape=b.deep.shape
-                    ),
-                )
-            yield b
+            yield batch_of(self._examples, order[start : start + self._batch_size])

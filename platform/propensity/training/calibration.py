@@ -57,7 +57,5 @@ def _fit_group(margins: npt.NDArray[np.float64], labels: npt.NDArray[np.int8]) -
         gradient = np.concatenate(((error * margins).mean(axis=0), error.mean(axis=0)))
         return float(value), gradient + 2 * RIDGE * away
 
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-12, "gtol": 1e-8}
-    )
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-12, "gtol": 1e-8})
     return found.x[:width], found.x[width:]

@@ -39,18 +39,19 @@ def training_cutoffs(settings: Settings, trained_as_of: datetime) -> Cutoffs:
         TrainingError: History is too short for a validation window and one training window before it.
     """
     options = settings.training
-    first_event = min(
-        datetime.fromisoformat(run.detail["first_event_timestamp"]) for run in event_imports(settings))
+    first_event = min(datetime.fromisoformat(run.detail["first_event_timestamp"]) for run in event_imports(settings))
     # A horizon of history is the least that makes a customer's first snapshot say anything.
     earliest = local_days_later(first_event, settings.labels.horizon_days, settings)
     newest = local_days_later(trained_as_of, -settings.labels.horizon_days, settings)
     candidates = (
-        local_days_later(newest, -step * options.cutoff_every_days, settings) for step in range(options.cutoffs))
+        local_days_later(newest, -step * options.cutoff_every_days, settings) for step in range(options.cutoffs)
+    )
     refit = tuple(sorted(as_of for as_of in candidates if as_of >= earliest))
     train = tuple(as_of for as_of in refit if label_window_end(settings, as_of) <= refit[-1])
     if not train:
         raise TrainingError(
             f"Region {settings.region!r} has events from {first_event.date()} on: too little history to train as of "
             f"{trained_as_of.date()}. It takes {3 * settings.labels.horizon_days} days and a cut-off more; choose a "
-            "later --as-of, or a shorter labels.horizon_days.")
+            "later --as-of, or a shorter labels.horizon_days."
+        )
     return Cutoffs(trained_as_of, train, refit[-1], refit)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 nd = mx.nd
 REPORT_EVERY: Final = 25
 """Batches between reads of the training loss: reading it waits for the engine."""
+AS_GOOD: Final = 5e-4
+"""A validation loss higher by this share counts as no worse. Of epochs as good as each other the latest is kept: its
+learning rate is the lowest, so its net is the least noisy, and a calibration fitted on it carries over to a refit."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def train_net(
     batches = Batches(train, settings.batch_size, rng)
     stage = "refit" if validation is None else "fit"
     best = TrainedNet({}, 0, ())
-    best_loss, history = math.inf, []
+    lowest, history = math.inf, []
     for epoch in range(1, epochs + 1):
         total = nd.zeros((1,))
         for number, batch in enumerate(batches, start=1):
@@ -114,8 +117,9 @@ def train_net(
         held_out = None if validation is None else validation_loss(weights, validation, settings, shape)
         history.append({"stage": stage, "epoch": epoch, "train": train_loss, "validation": held_out})
         progress(epoch, len(batches), len(batches), Losses(stage, epochs, train_loss, held_out))
-        if held_out is None or held_out < best_loss:
-            best, best_loss = TrainedNet(weights, epoch, ()), math.inf if held_out is None else held_out
+        if held_out is None or held_out <= lowest * (1.0 + AS_GOOD):
+            best = TrainedNet(weights, epoch, ())
+            lowest = min(lowest, math.inf if held_out is None else held_out)
         elif epoch - best.epoch >= settings.patience:
             break
     return TrainedNet(best.weights, best.epoch, tuple(history))

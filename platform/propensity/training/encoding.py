@@ -13,6 +13,7 @@ from propensity.models.encoding import Encoder, seen_pairs, squash
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from scipy.sparse import csr_matrix
 
     from propensity.features.dictionary import FeatureDictionary
     from propensity.training.examples import Examples
@@ -34,8 +35,8 @@ def fit_encoder(
 ) -> Encoder:
     """Choose columns, scales and the model's categories.
 
-    A feature that at least `min_feature_rows` training rows have gets a column of the deep part's input; columns
-    go by falling frequency. The model's categories are those with any evidence in the training rows, as label
+    A feature that at least `min_feature_rows` training rows have is a column of the deep part's input, columns
+    by falling frequency. The model's categories are those with any evidence in the training rows, as label
     or as category-aligned signal. A category-aligned signal needs no minimum: its weights are shared by all
     categories.
 
@@ -73,24 +74,14 @@ def fit_encoder(
     feature_column = np.full(n_features, -1, np.int32)
     feature_column[chosen] = np.arange(len(chosen), dtype=np.int32)
     values = squash(features.data)
-    squares = np.bincount(features.indices, weights=values.astype(np.float64) ** 2, minlength=n_features)
-    scale = np.sqrt(squares[chosen] / np.maximum(counts[chosen], 1))
-    import os
-    damp = float(os.environ.get("DAMP", "1"))
-    share = counts[chosen] / len(examples)
-    weight = share**damp
-    weight = weight * np.sqrt(float(os.environ.get("LEN", "32")) / np.sum(share * weight**2))
-    scale = scale / weight
 
     feature_position, feature_signal, aligned_signals = _aligned(dictionary, counts, category_index)
-    _, _, signals = seen_pairs(
-        features, values, feature_position, feature_signal, n_categories=len(category_index)
-    )
+    _, _, signals = seen_pairs(features, values, feature_position, feature_signal, n_categories=len(category_index))
     std = signals.std(axis=0, dtype=np.float64) if len(signals) else np.ones(len(aligned_signals))
     mean = signals.mean(axis=0, dtype=np.float64) if len(signals) else np.zeros(len(aligned_signals))
     return Encoder(
         feature_column=feature_column,
-        column_scale=np.where(scale > 0, scale, 1.0).astype(np.float32),
+        column_scale=_column_scale(features, values, chosen),
         feature_position=feature_position,
         feature_signal=feature_signal,
         aligned_signals=aligned_signals,
@@ -101,9 +92,26 @@ def fit_encoder(
     )
 
 
-def _categories_with_evidence(
-    examples: Examples, category_of: Int32Array, counts: npt.NDArray[np.int64]
-) -> Int32Array:
+def _column_scale(
+    features: csr_matrix, values: npt.NDArray[np.float32], chosen: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Return what to divide the chosen features by.
+
+    A column's root mean square over its non-zeros becomes proportional to the share of rows that have it, and
+    the mean squared length of a row is ROW_LENGTH. Adam moves every weight by equal steps; undamped,
+    thousands of rare columns, which tell customers apart, are what the net learns by heart.
+    """
+    n_rows, n_features = features.shape
+    counts = np.bincount(features.indices, minlength=n_features)[chosen]
+    squares = np.bincount(features.indices, weights=values.astype(np.float64) ** 2, minlength=n_features)[chosen]
+    share = counts / n_rows
+    size = share * np.sqrt(ROW_LENGTH / max(float(np.sum(share**3)), 1e-30))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = np.sqrt(squares / counts) / size
+    return np.where(np.isfinite(scale) & (scale > 0), scale, 1.0).astype(np.float32)
+
+
+def _categories_with_evidence(examples: Examples, category_of: Int32Array, counts: npt.NDArray[np.int64]) -> Int32Array:
     by_signal = category_of[(category_of >= 0) & (counts > 0)]
     labels = examples.labels
     by_label = by_signal[:0] if labels is None else labels.indices[labels.data > 0]

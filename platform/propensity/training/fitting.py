@@ -95,9 +95,7 @@ def fit(
 
     def fitted_encoder(examples: Examples) -> Encoder:
         aligned_columns = NETWORKS[settings.network].reads_aligned_columns
-        return fit_encoder(
-            examples, dictionary, categories, settings.min_feature_rows, aligned_columns=aligned_columns
-        )
+        return fit_encoder(examples, dictionary, categories, settings.min_feature_rows, aligned_columns=aligned_columns)
 
     def trained(rows: EncodedExamples, held_out: EncodedExamples | None, epochs: int) -> TrainedNet:
         shape = _shape(rows, settings, n_classes)
@@ -154,9 +152,7 @@ def _shape(train: EncodedExamples, settings: TrainingSettings, n_classes: int) -
     )
 
 
-def _calibrate(
-    net: TrainedNet, examples: EncodedExamples, network: str, n_classes: int
-) -> tuple[Calibration, float]:
+def _calibrate(net: TrainedNet, examples: EncodedExamples, network: str, n_classes: int) -> tuple[Calibration, float]:
     """Fit the calibration; return it and the validation loss after it."""
     step = -(-len(examples) * examples.prior.shape[1] // CALIBRATION_PAIRS)
     kept = np.arange(0, len(examples), step)

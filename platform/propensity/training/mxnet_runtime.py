@@ -93,8 +93,8 @@ def set_threads(threads: int) -> None:
 
 
 def _load() -> ModuleType:
-    # OpenMP reads both once, when it's loaded. Without the first MXNet trains at half speed; without the second
-    # its threads spin while they wait, and a busy neighbour on the same cores slows training five times.
+    # OpenMP reads both once, when it's loaded. Without the first MXNet trains at half speed; without the second its
+    # threads spin while they wait, and a busy neighbour on the same cores slows training five times.
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     check_system_libraries()

@@ -183,7 +183,7 @@ def build(network: str, shape: NetworkShape, rng: np.random.Generator) -> Any:
     net = NETWORKS[network](shape)
     net.initialize(mx.init.Zero())
     for name, parameter in _parameters(net).items():
-        parameter.set_data(nd.array(_first_weights(name, parameter.shape, shape, rng)))
+        parameter.set_data(nd.array(_first_weights(name, parameter.shape, rng)))
         if name.endswith("bias"):
             parameter.wd_mult = 0.0
     return net
@@ -207,15 +207,11 @@ def _layers(width: int, widths: tuple[int, ...]) -> Any:
     return layers
 
 
-def _first_weights(
-    name: str, size: tuple[int, ...], shape: NetworkShape, rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def _first_weights(name: str, size: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     if name == "head.prior_scale":
         return np.ones(size, np.float32)
     if name.endswith("bias") or name in {"aligned.linear", "aligned.output.weight"}:
         return np.zeros(size, np.float32)
-    fan_in = {"deep.input_weight": float(__import__("os").environ.get("LEN","32")), "aligned.embedding": 100.0}.get(
-        name, size[-1]
-    )
+    fan_in = {"deep.input_weight": ROW_LENGTH, "aligned.embedding": 100.0}.get(name, size[-1])
     gain = {"head.output.weight": 0.1, "aligned.embedding": 1.0}.get(name, 2.0)
     return rng.normal(0.0, np.sqrt(gain / fan_in), size).astype(np.float32)

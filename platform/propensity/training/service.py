@@ -56,7 +56,9 @@ def train(settings: Settings, trained_as_of: datetime, progress: Progress = sile
     started = time.monotonic()
     cutoffs = training_cutoffs(settings, trained_as_of)
     data = data_fingerprint(settings, cutoffs)
-    version = f"{trained_as_of.astimezone(settings.zone):%Y%m%d}-{fingerprint(data, settings.training.model_dump())[:8]}"
+    version = (
+        f"{trained_as_of.astimezone(settings.zone):%Y%m%d}-{fingerprint(data, settings.training.model_dump())[:8]}"
+    )
     directory = settings.models / settings.region / version
     already_trained = directory.is_dir()
     rows = 0
@@ -73,7 +75,8 @@ def data_fingerprint(settings: Settings, cutoffs: Cutoffs) -> str:
     return fingerprint(
         settings.region,
         [(find_snapshot(settings, as_of).run_id, label_run_id(settings, as_of, imports)) for as_of in cutoffs.refit],
-        cutoffs.train)
+        cutoffs.train,
+    )
 
 
 def training_is_due(settings: Settings, as_of: datetime) -> bool:
@@ -98,18 +101,35 @@ def _train(settings: Settings, cutoffs: Cutoffs, version: str, data: str, progre
         progress(f"training, {losses.stage}", (epoch - 1) * n_batches + batch, losses.epochs * n_batches)
 
     fitted = fit(
-        _of(examples, cutoffs.train), _of(examples, (cutoffs.validation,)), examples,
-        dictionary=built.dictionary, categories=built.categories.names, settings=settings.training,
-        progress=report, n_classes=settings.labels.n_classes)
+        _of(examples, cutoffs.train),
+        _of(examples, (cutoffs.validation,)),
+        examples,
+        dictionary=built.dictionary,
+        categories=built.categories.names,
+        settings=settings.training,
+        progress=report,
+        n_classes=settings.labels.n_classes,
+    )
     facts = TrainingFacts(
-        region=settings.region, model_version=version, horizon_days=settings.labels.horizon_days,
-        event_types=settings.labels.event_types, training_as_ofs=cutoffs.refit,
-        training_window=(cutoffs.refit[0], cutoffs.trained_as_of), validation_as_of=cutoffs.validation,
-        data_fingerprint=data, settings=settings.training.model_dump(mode="json"))
+        region=settings.region,
+        model_version=version,
+        horizon_days=settings.labels.horizon_days,
+        event_types=settings.labels.event_types,
+        training_as_ofs=cutoffs.refit,
+        training_window=(cutoffs.refit[0], cutoffs.trained_as_of),
+        validation_as_of=cutoffs.validation,
+        data_fingerprint=data,
+        settings=settings.training.model_dump(mode="json"),
+    )
     write_artifact(
-        settings.models / settings.region / version, fitted.model, facts=facts, dictionary=built.dictionary,
+        settings.models / settings.region / version,
+        fitted.model,
+        facts=facts,
+        dictionary=built.dictionary,
         metrics={"validation": {"log_loss": fitted.validation_loss, "best_epoch": fitted.best_epoch}},
-        history=fitted.history, exports=fitted.exports)
+        history=fitted.history,
+        exports=fitted.exports,
+    )
     return len(examples)
 
 

@@ -19,6 +19,7 @@ from propensity.errors import MissingSnapshotError
 from propensity.features.dictionary_store import load_dictionary
 from propensity.features.feature_store import open_feature_store
 from propensity.features.labels import label_window_end
+from propensity.features.popularity import popularity
 from propensity.features.snapshots import Snapshot, find_snapshot
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.training.examples import Examples
@@ -70,18 +71,9 @@ def training_set(settings: Settings, as_ofs: Sequence[datetime], *, labels: bool
         as_of_position=position,
         features=_features(store, customer_id, as_ofs, position, len(dictionary)),
         labels=_labels(settings, store, customer_id, as_ofs, position, len(categories)) if labels else None,
-        popularity=np.stack([popularity(settings, snapshot, len(categories)) for snapshot in snapshots]))
+        popularity=np.stack([popularity(settings, snapshot, len(categories)) for snapshot in snapshots]),
+    )
     return TrainingSet(examples, dictionary, categories)
-
-
-def popularity(settings: Settings, snapshot: Snapshot, n_categories: int) -> npt.NDArray[np.float32]:
-    """Return each category's share of buyers at the snapshot, float32, (n_categories,). Read-only."""
-    directory = Lake(settings.lake).run_directory(
-        columns.CATEGORY_POPULARITY, settings.region, snapshot.run_id, snapshot.as_of)
-    table = pq.read_table(directory / "part-0.parquet", columns=["category_index", "share"], partitioning=None)
-    shares = np.zeros(n_categories, np.float32)
-    shares[table.column("category_index").to_numpy()] = table.column("share").to_numpy()
-    return shares
 
 
 def _customers(settings: Settings, snapshot: Snapshot) -> npt.NDArray[np.object_]:
@@ -89,7 +81,8 @@ def _customers(settings: Settings, snapshot: Snapshot) -> npt.NDArray[np.object_
     directory = Lake(settings.lake).run_directory(table, settings.region, snapshot.run_id, snapshot.as_of)
     if not directory.is_dir():
         raise MissingSnapshotError(
-            f"The lake lacks {directory}. Build it again: propensity features build --as-of {snapshot.as_of.isoformat()}")
+            f"The lake lacks {directory}. Build it again: propensity features build --as-of {snapshot.as_of.isoformat()}"
+        )
     ids = pq.read_table(directory, columns=[columns.CUSTOMER_ID], partitioning=None).column(0).to_numpy()
     return np.sort(ids)
 
@@ -102,8 +95,11 @@ def _entity_frame(
 
 
 def _features(
-    store: FeatureStore, customer_id: npt.NDArray[np.object_], as_ofs: Sequence[datetime],
-    position: npt.NDArray[np.int32], n_features: int,
+    store: FeatureStore,
+    customer_id: npt.NDArray[np.object_],
+    as_ofs: Sequence[datetime],
+    position: npt.NDArray[np.int32],
+    n_features: int,
 ) -> csr_matrix:
     table = store.get_historical_features(
         entity_df=_entity_frame(customer_id, as_ofs, position),
@@ -114,8 +110,12 @@ def _features(
 
 
 def _labels(
-    settings: Settings, store: FeatureStore, customer_id: npt.NDArray[np.object_], as_ofs: Sequence[datetime],
-    position: npt.NDArray[np.int32], n_categories: int,
+    settings: Settings,
+    store: FeatureStore,
+    customer_id: npt.NDArray[np.object_],
+    as_ofs: Sequence[datetime],
+    position: npt.NDArray[np.int32],
+    n_categories: int,
 ) -> csr_matrix:
     ends = [label_window_end(settings, as_of) for as_of in as_ofs]
     table = store.get_historical_features(
@@ -130,6 +130,7 @@ def _labels(
         as_of = as_ofs[int(position[wrong[0]])]
         raise MissingSnapshotError(
             f"{len(wrong):,} customers have no labels of the window that starts at {as_of.isoformat()}. "
-            f"Build them: propensity labels build --as-of {as_of.astimezone(settings.zone).date()}")
+            f"Build them: propensity labels build --as-of {as_of.astimezone(settings.zone).date()}"
+        )
     pair = (table.column(columns.LABEL_CATEGORIES), table.column(columns.LABEL_CLASSES))
     return csr_from_lists([pair], n_categories, len(customer_id)).astype(np.int8)

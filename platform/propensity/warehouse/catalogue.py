@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from sqlalchemy import DateTime, Integer, String, UniqueConstraint
+from sqlalchemy import BigInteger, DateTime, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -75,11 +75,11 @@ class Run(Base):
     run_id: Mapped[str] = mapped_column(primary_key=True)
     region: Mapped[str]
     kind: Mapped[str]
-    """import, features, labels, training or scoring."""
+    """import (of events), items, attributes, features, labels, training or scoring."""
     state: Mapped[str]
-    """finished, published (scoring) or expired."""
+    """finished, published (scoring), superseded (an import replaced by another reading of its rows) or expired."""
     as_of: Mapped[datetime | None]
-    rows: Mapped[int]
+    rows: Mapped[int] = mapped_column(BigInteger)
     seconds: Mapped[float]
     created_timestamp: Mapped[datetime]
     detail: Mapped[str] = mapped_column()
@@ -93,7 +93,7 @@ class QuarantineCount(Base):
 
     run_id: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str] = mapped_column(primary_key=True)
-    rows: Mapped[int]
+    rows: Mapped[int] = mapped_column(BigInteger)
 
 
 class ModelVersion(Base):

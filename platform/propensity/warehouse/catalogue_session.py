@@ -32,7 +32,8 @@ T = TypeVar("T")
 def catalogue_engine(path: Path, *, read_only: bool = False) -> Engine:
     """Return an engine on the catalogue file that keeps no connection open between uses."""
     engine = create_engine(
-        URL.create("duckdb", database=str(path)), poolclass=NullPool, connect_args={"read_only": read_only})
+        URL.create("duckdb", database=str(path)), poolclass=NullPool, connect_args={"read_only": read_only}
+    )
 
     @event.listens_for(engine, "connect")
     def _in_utc(connection: Any, _record: object) -> None:
@@ -59,7 +60,8 @@ def catalogue_session(settings: Settings) -> Iterator[Session]:
         missing = set(Base.metadata.tables) - set(inspect(connection).get_table_names())
         if missing:
             raise WarehouseSchemaError(
-                f"The catalogue {settings.warehouse} lacks {', '.join(sorted(missing))}. Run: propensity migrate")
+                f"The catalogue {settings.warehouse} lacks {', '.join(sorted(missing))}. Run: propensity migrate"
+            )
         with Session(bind=connection) as session:
             yield session
             session.commit()
@@ -81,10 +83,14 @@ def when_unlocked(open_it: Callable[[], T], settings: Settings) -> T:
             return open_it()
         except (OperationalError, DBAPIError, OSError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            if "lock" not in reason.lower():
-                raise WarehouseError(f"Can't open the catalogue {settings.warehouse}: {reason}") from error
+            if "Could not set lock" not in reason:
+                raise WarehouseError(
+                    f"Can't open the catalogue {settings.warehouse}: {reason} Restore it from a backup, or move it "
+                    "away and run: propensity migrate"
+                ) from error
             if time.monotonic() > deadline:
                 raise WarehouseLockedError(
                     f"The catalogue is locked by another process: {reason} "
-                    "Close that process, or raise PROPENSITY_LOCK_TIMEOUT_SECONDS.") from error
+                    "Close that process, or raise PROPENSITY_LOCK_TIMEOUT_SECONDS."
+                ) from error
             time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - jitter, not a secret

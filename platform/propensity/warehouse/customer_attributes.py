@@ -1,50 +1,91 @@
-"""Customer attributes (demographics and the like), one row per (customer, attribute)."""
+"""Customer attributes (demographics and the like), one row per (customer, attribute, created_timestamp)."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from importlib import resources
 from typing import TYPE_CHECKING
 
 from propensity import columns
-from propensity.warehouse.catalogue_session import catalogue_session
-from propensity.warehouse.connection import quoted
-from propensity.warehouse.lake import Lake
-from propensity.warehouse.regions import ensure_region
-from propensity.warehouse.runs import RunRecord, fingerprint, record_run
+from propensity.errors import InputError
+from propensity.progress import Progress, silent
+from propensity.warehouse.importing import check_zone_name, load_parsing, utc_instant
+from propensity.warehouse.quarantine import stop_if_unusable
+from propensity.warehouse.reference_rows import Reference, publish_news
+from propensity.warehouse.sources import Field, identifier, mapped_columns, open_source, row_columns
 
 if TYPE_CHECKING:
     import duckdb
 
     from propensity.settings import Settings
+    from propensity.warehouse.import_result import ImportResult
+
+FIELDS = (Field("customer_id", required=True), Field("created_timestamp"))
+
+ATTRIBUTES = Reference(
+    table=columns.CUSTOMERS,
+    kind="attributes",
+    keys={"customer_id": "VARCHAR", "attribute": "VARCHAR", "created_timestamp": "TIMESTAMPTZ"},
+    values={"value": "VARCHAR"},
+)
 
 
-def import_attributes(settings: Settings, connection: duckdb.DuckDBPyConnection, *, source_name: str) -> RunRecord:
-    """Publish the connection's view `attributes` as one run of the lake's `customers`.
+def import_customers_from(
+    settings: Settings,
+    source: str,
+    *,
+    query: str | None = None,
+    table: str | None = None,
+    timezone: str = "UTC",
+    column_names: Mapping[str, str] | None = None,
+    progress: Progress = silent,
+) -> ImportResult:
+    """Import customers, one row each; every column but customer_id and created_timestamp is an attribute.
+
+    Arguments and errors are those of `import_events_from`, side effects those of `import_attributes`; an empty field
+    says nothing of its attribute, so it leaves an earlier value standing.
+    """
+    names = dict(column_names or {})
+    with open_source(settings, source, query=query, table=table, progress=progress) as opened:
+        connection = opened.connection
+        check_zone_name(connection, timezone)
+        load_parsing(connection)
+        mapped = mapped_columns(opened, FIELDS, names)
+        taken = {names.get(field.name, field.name).lower() for field in FIELDS}
+        attributes = [name for name in opened.columns if name.lower() not in taken]
+        if not attributes:
+            raise InputError(
+                f"{opened.name} has no attribute: its only columns are {', '.join(opened.columns)}. "
+                "Every further column is one. See: docs/data.md"
+            )
+        connection.execute(
+            f"CREATE TEMP VIEW source AS SELECT {row_columns(opened)}, {mapped}, struct_pack("
+            + ", ".join(f"{identifier(name)} := tidy({identifier(name)})" for name in attributes)
+            + ") AS fields FROM rows"
+        )
+        kind = {name: kind for name, kind, *_ in connection.execute("DESCRIBE source").fetchall()}["created_timestamp"]
+        checks = resources.files("propensity.warehouse").joinpath("customer_checks.sql").read_text()
+        connection.execute(checks.format(created_timestamp=utc_instant("source.created_timestamp", kind, timezone)))
+        stop_if_unusable(settings, connection, opened.name)
+        listed = ", ".join(identifier(name) for name in attributes)
+        connection.execute(f"""
+            CREATE TEMP VIEW news AS
+            FROM (SELECT customer_id, created_timestamp, unnest(fields) FROM checked WHERE reason IS NULL)
+            UNPIVOT (value FOR attribute IN ({listed}))
+        """)
+        return publish_news(settings, connection, ATTRIBUTES, source_name=opened.name)
+
+
+def import_attributes(settings: Settings, connection: duckdb.DuckDBPyConnection, *, source_name: str) -> ImportResult:
+    """Publish the connection's view `attributes`, which needs no checks, as one run of the lake's `customers`.
 
     The view has customer_id, attribute, value (text) and created_timestamp; an attribute counts as known from its
     created_timestamp on, or always where that is NULL. A later import of the same (customer, attribute) wins.
 
     Side effects: writes to the lake and the catalogue; the same rows again change nothing.
     """
-    started = datetime.now(UTC)
-    digest = connection.execute(
-        "SELECT count(*), sum(md5_number_lower(concat_ws('|', customer_id, attribute, value, "
-        "coalesce(created_timestamp::VARCHAR, '')))::HUGEINT)::VARCHAR FROM attributes WHERE value IS NOT NULL").fetchone()
-    run_id = f"customers-{fingerprint(settings.region, digest)}"
-    lake = Lake(settings.lake)
-    if not lake.has_run(columns.CUSTOMERS, settings.region, run_id):
-        with lake.new_run(columns.CUSTOMERS, settings.region, run_id) as directory:
-            connection.execute(f"""
-                COPY (SELECT {quoted(settings.region)} AS region, {quoted(run_id)} AS run_id,
-                             now()::TIMESTAMPTZ AS imported_timestamp,
-                             customer_id, attribute, value, created_timestamp
-                      FROM attributes WHERE value IS NOT NULL ORDER BY customer_id, attribute)
-                TO {quoted(str(directory / "part-0.parquet"))} (FORMAT parquet, COMPRESSION zstd)
-            """)
-    run = RunRecord(
-        run_id, settings.region, "attributes", "finished", None, digest[0] if digest else 0,
-        (datetime.now(UTC) - started).total_seconds(), started, {"source": source_name})
-    with catalogue_session(settings) as session:
-        ensure_region(session, settings)
-        record_run(session, run)
-    return run
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE checked (source_name VARCHAR, source_line BIGINT, reason VARCHAR, raw VARCHAR)"
+    )
+    connection.execute("CREATE OR REPLACE TEMP VIEW news AS FROM attributes WHERE value IS NOT NULL")
+    return publish_news(settings, connection, ATTRIBUTES, source_name=source_name)

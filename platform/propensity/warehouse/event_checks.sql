@@ -1,28 +1,31 @@
 -- Normalises the view `source` (every column of the event schema, text or typed) against the view `items`, and gives
 -- each row the first reason that sets it aside, or NULL. {event_timestamp}, {created_timestamp}: see importing.py.
+CREATE OR REPLACE TEMP TABLE checked AS
 WITH parsed AS (
     SELECT
         source_name,
         source_line,
-        nullif(trim(source.customer_id::VARCHAR), '') AS customer_id,
-        {event_timestamp} AS event_timestamp,
-        coalesce(nullif(trim(source.event_type::VARCHAR), ''), 'purchase') AS event_type,
-        nullif(trim(source.item_id::VARCHAR), '') AS item_id,
-        nullif(trim(source.category::VARCHAR), '') AS own_category,
-        source.product_type::VARCHAR AS own_product_type,
-        source.department::VARCHAR AS own_department,
-        source.brand::VARCHAR AS own_brand,
-        nullif(trim(source.quantity::VARCHAR), '') AS quantity_text,
-        nullif(trim(source.value::VARCHAR), '') AS value_text,
+        unreadable,
+        source.raw AS raw_row,
+        tidy(source.customer_id) AS customer_id,
+        plausible({event_timestamp}) AS event_timestamp,
+        coalesce(lower(tidy(source.event_type)), 'purchase') AS event_type,
+        tidy(source.item_id) AS item_id,
+        tidy(source.category) AS own_category,
+        tidy(source.product_type) AS own_product_type,
+        tidy(source.department) AS own_department,
+        tidy(source.brand) AS own_brand,
         try_cast(source.quantity AS DOUBLE) AS quantity,
         try_cast(source.value AS DOUBLE) AS value,
         coalesce(try_cast(source.discount AS DOUBLE), 0) AS discount,
-        nullif(trim(source.basket_id::VARCHAR), '') AS basket_id,
-        coalesce(try_cast(source.promoted AS BOOLEAN), false) AS promoted,
-        nullif(trim(source.campaign_type::VARCHAR), '') AS campaign_type,
-        nullif(trim(source.event_id::VARCHAR), '') AS event_id,
-        nullif(trim(source.created_timestamp::VARCHAR), '') AS created_text,
-        {created_timestamp} AS created_timestamp
+        bad_number(source.quantity) OR bad_number(source.value) OR bad_number(source.discount) AS bad_number,
+        tidy(source.basket_id) AS basket_id,
+        coalesce(try_cast(tidy(source.promoted) AS BOOLEAN), false) AS promoted,
+        bad_flag(source.promoted) AS bad_flag,
+        tidy(source.campaign_type) AS campaign_type,
+        tidy(source.event_id) AS event_id,
+        tidy(source.created_timestamp) IS NOT NULL AS created_given,
+        plausible({created_timestamp}) AS created_timestamp
     FROM source
 )
 SELECT
@@ -45,17 +48,21 @@ SELECT
     event_id,
     created_timestamp,
     CASE
+        WHEN unreadable THEN 'unreadable_line'
         WHEN customer_id IS NULL THEN 'missing_customer'
         WHEN event_timestamp IS NULL THEN 'bad_timestamp'
-        WHEN created_text IS NOT NULL AND created_timestamp IS NULL THEN 'bad_created_timestamp'
-        WHEN quantity_text IS NOT NULL AND NOT coalesce(isfinite(quantity), false) THEN 'bad_number'
-        WHEN value_text IS NOT NULL AND NOT coalesce(isfinite(value), false) THEN 'bad_number'
+        WHEN created_given AND created_timestamp IS NULL THEN 'bad_created_timestamp'
+        WHEN in_future(event_timestamp) OR coalesce(in_future(created_timestamp), false) THEN 'future_timestamp'
+        WHEN bad_number THEN 'bad_number'
+        WHEN bad_flag THEN 'bad_flag'
         WHEN own_category IS NULL AND parsed.item_id IS NOT NULL AND items.item_id IS NULL THEN 'unknown_item'
         WHEN items.excluded THEN 'not_a_product'
         WHEN event_type NOT IN ('campaign_received', 'coupon_redemption')
             AND coalesce(own_category, items.category) IS NULL THEN 'no_category'
         WHEN event_type = 'purchase' AND quantity <= 0 THEN 'no_quantity'
         WHEN event_type = 'purchase' AND value <= 0 THEN 'no_value'
-    END AS reason
+    END AS reason,
+    CASE WHEN reason IS NOT NULL THEN raw_row END AS raw,
+    md5_number_lower(raw_row) AS raw_digest
 FROM parsed
-LEFT JOIN items ON items.item_id = parsed.item_id
+LEFT JOIN items ON items.item_id = parsed.item_id;

@@ -1,6 +1,11 @@
 -- Macros that read what sources hold, as text or typed. A value that can't be read is NULL, never an aborted import.
 CREATE OR REPLACE TEMP MACRO tidy(field) AS
-    nullif(trim(field::VARCHAR, ' ' || chr(9) || chr(10) || chr(13) || chr(160)), '');
+    CASE
+        -- The test costs half of what trimming these characters costs, and few fields need it.
+        WHEN regexp_matches(field::VARCHAR, '^[\s\x{A0}]|[\s\x{A0}]$')
+            THEN nullif(trim(field::VARCHAR, ' ' || chr(9) || chr(10) || chr(13) || chr(160)), '')
+        ELSE nullif(field::VARCHAR, '')
+    END;
 
 -- Only these spellings: DuckDB's own cast to TIMESTAMP drops an offset without a word, and knows 'infinity'.
 CREATE OR REPLACE TEMP MACRO instant_of_text(written, zone) AS
@@ -27,7 +32,7 @@ CREATE OR REPLACE TEMP MACRO in_future(instant) AS instant > now() + INTERVAL 1 
 
 -- Whether a number was given that is none: text, infinite, or not a number.
 CREATE OR REPLACE TEMP MACRO bad_number(field) AS
-    tidy(field) IS NOT NULL AND NOT coalesce(isfinite(try_cast(tidy(field) AS DOUBLE)), false);
+    CASE WHEN isfinite(try_cast(field AS DOUBLE)) THEN false ELSE tidy(field) IS NOT NULL END;
 
 CREATE OR REPLACE TEMP MACRO bad_flag(field) AS
-    tidy(field) IS NOT NULL AND try_cast(tidy(field) AS BOOLEAN) IS NULL;
+    CASE WHEN try_cast(tidy(field) AS BOOLEAN) IS NULL THEN tidy(field) IS NOT NULL ELSE false END;

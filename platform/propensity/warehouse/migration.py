@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from alembic import command
@@ -24,6 +25,8 @@ def migrate(settings: Settings, revision: str = "head") -> None:
     scripts = project_root() / "migrations"
     if not scripts.is_dir():
         raise WarehouseError(f"{scripts} is missing. Set PROPENSITY_PROJECT to the checkout that holds it.")
+    # Alembic tells every step at info level: noise between a command's own lines.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.attributes["settings"] = settings

@@ -25,12 +25,21 @@ def ensure_region(session: Session, settings: Settings) -> None:
     """
     known = session.get(Region, settings.region)
     if known is None:
-        session.add(Region(
-            region=settings.region, timezone=settings.timezone, created_timestamp=datetime.now(UTC)))
-    elif known.timezone != settings.timezone:
-        raise SettingsError(
-            f"Region {settings.region!r} was imported with time zone {known.timezone!r}, not {settings.timezone!r}. "
-            f"Set PROPENSITY_TIMEZONE={known.timezone}.")
+        session.add(Region(region=settings.region, timezone=settings.timezone, created_timestamp=datetime.now(UTC)))
+    else:
+        _check_same(known, settings)
+
+
+def check_timezone(settings: Settings) -> None:
+    """Raise if the settings' region is there with another time zone. Read-only.
+
+    Raises:
+        SettingsError: See `ensure_region`.
+    """
+    with catalogue_session(settings) as session:
+        known = session.get(Region, settings.region)
+        if known is not None:
+            _check_same(known, settings)
 
 
 def check_region(settings: Settings) -> None:
@@ -44,7 +53,8 @@ def check_region(settings: Settings) -> None:
     if settings.region not in known:
         raise UnknownRegionError(
             f"Unknown region {settings.region!r}.{did_you_mean(settings.region, known)} "
-            f"Known: {', '.join(known) or 'none yet'}. Import its events first: propensity import --help")
+            f"Known: {', '.join(known) or 'none yet'}. Import its events first: propensity import --help"
+        )
 
 
 def local_midnight(day: date, settings: Settings) -> datetime:
@@ -65,7 +75,8 @@ def parse_as_of(text: str, settings: Settings) -> datetime:
     except ValueError as error:
         raise SettingsError(
             f"{text!r} is no date and no instant. Give 2017-11-01 (midnight in {settings.timezone}) "
-            "or 2017-11-01T12:00:00Z.") from error
+            "or 2017-11-01T12:00:00Z."
+        ) from error
     return (instant if instant.tzinfo else instant.replace(tzinfo=settings.zone)).astimezone(UTC)
 
 
@@ -75,3 +86,11 @@ def local_days_later(as_of: datetime, days: int, settings: Settings) -> datetime
     Around a clock change that is an hour more or less than `days` times 24 hours.
     """
     return (as_of.astimezone(settings.zone) + timedelta(days=days)).astimezone(UTC)
+
+
+def _check_same(known: Region, settings: Settings) -> None:
+    if known.timezone != settings.timezone:
+        raise SettingsError(
+            f"Region {settings.region!r} was imported with time zone {known.timezone!r}, not {settings.timezone!r}. "
+            f"Set PROPENSITY_TIMEZONE={known.timezone}."
+        )

@@ -44,7 +44,7 @@ def find_run(settings: Settings, run_id: str) -> RunRecord | None:
     """Return the run, or None when the catalogue has none of that id. Read-only."""
     with catalogue_session(settings) as session:
         row = session.get(Run, run_id)
-        return None if row is None else _record(row)
+        return None if row is None else as_record(row)
 
 
 def list_runs(settings: Settings, *, kind: str | None = None, as_of: datetime | None = None) -> list[RunRecord]:
@@ -55,19 +55,36 @@ def list_runs(settings: Settings, *, kind: str | None = None, as_of: datetime | 
     if as_of is not None:
         query = query.where(Run.as_of == as_of)
     with catalogue_session(settings) as session:
-        return [_record(row) for row in session.scalars(query)]
+        return [as_record(row) for row in session.scalars(query)]
 
 
 def record_run(session: Session, run: RunRecord) -> None:
     """Insert the run, or replace the one of the same id, within the caller's transaction."""
     session.merge(
         Run(
-            run_id=run.run_id, region=run.region, kind=run.kind, state=run.state, as_of=run.as_of, rows=run.rows,
-            seconds=run.seconds, created_timestamp=run.created_timestamp,
-            detail=json.dumps(run.detail, sort_keys=True, default=str)))
+            run_id=run.run_id,
+            region=run.region,
+            kind=run.kind,
+            state=run.state,
+            as_of=run.as_of,
+            rows=run.rows,
+            seconds=run.seconds,
+            created_timestamp=run.created_timestamp,
+            detail=json.dumps(run.detail, sort_keys=True, default=str),
+        )
+    )
 
 
-def _record(row: Run) -> RunRecord:
+def as_record(row: Run) -> RunRecord:
+    """Return the catalogue row as a value that outlives its session."""
     return RunRecord(
-        row.run_id, row.region, row.kind, row.state, None if row.as_of is None else row.as_of.astimezone(UTC),
-        row.rows, row.seconds, row.created_timestamp.astimezone(UTC), json.loads(row.detail))
+        row.run_id,
+        row.region,
+        row.kind,
+        row.state,
+        None if row.as_of is None else row.as_of.astimezone(UTC),
+        row.rows,
+        row.seconds,
+        row.created_timestamp.astimezone(UTC),
+        json.loads(row.detail),
+    )

@@ -8,50 +8,58 @@ from propensity import columns
 
 INSTANT = pa.timestamp("us", "UTC")
 
-FEATURE_SCHEMA = pa.schema([
-    (columns.CUSTOMER_ID, pa.string()),
-    (columns.EVENT_TIMESTAMP, INSTANT),
-    (columns.CREATED_TIMESTAMP, INSTANT),
-    (columns.REGION, pa.string()),
-    (columns.RUN_ID, pa.string()),
-    (columns.INDICES, pa.list_(pa.int32())),
-    (columns.VALUES, pa.list_(pa.float32())),
-])
+FEATURE_SCHEMA = pa.schema(
+    [
+        (columns.CUSTOMER_ID, pa.string()),
+        (columns.EVENT_TIMESTAMP, INSTANT),
+        (columns.CREATED_TIMESTAMP, INSTANT),
+        (columns.REGION, pa.string()),
+        (columns.RUN_ID, pa.string()),
+        (columns.INDICES, pa.list_(pa.int32())),
+        (columns.VALUES, pa.list_(pa.float32())),
+    ]
+)
 """A sparse feature view: `event_timestamp` is the as_of; the lists are parallel, indices sorted and unique."""
 
-POPULARITY_SCHEMA = pa.schema([
-    ("category_index", pa.int32()),
-    ("category", pa.string()),
-    (columns.EVENT_TIMESTAMP, INSTANT),
-    (columns.CREATED_TIMESTAMP, INSTANT),
-    (columns.REGION, pa.string()),
-    (columns.RUN_ID, pa.string()),
-    ("customers", pa.int64()),
-    ("share", pa.float32()),
-])
+POPULARITY_SCHEMA = pa.schema(
+    [
+        ("category_index", pa.int32()),
+        ("category", pa.string()),
+        (columns.EVENT_TIMESTAMP, INSTANT),
+        (columns.CREATED_TIMESTAMP, INSTANT),
+        (columns.REGION, pa.string()),
+        (columns.RUN_ID, pa.string()),
+        ("customers", pa.int64()),
+        ("share", pa.float32()),
+    ]
+)
 """How many of the customers known at the as_of acted in the category in the 30 days before it."""
 
-LABEL_SCHEMA = pa.schema([
-    (columns.CUSTOMER_ID, pa.string()),
-    (columns.EVENT_TIMESTAMP, INSTANT),
-    (columns.CREATED_TIMESTAMP, INSTANT),
-    (columns.REGION, pa.string()),
-    (columns.RUN_ID, pa.string()),
-    (columns.AS_OF, INSTANT),
-    (columns.LABEL_CATEGORIES, pa.list_(pa.int32())),
-    (columns.LABEL_CLASSES, pa.list_(pa.int32())),
-])
+LABEL_SCHEMA = pa.schema(
+    [
+        (columns.CUSTOMER_ID, pa.string()),
+        (columns.EVENT_TIMESTAMP, INSTANT),
+        (columns.CREATED_TIMESTAMP, INSTANT),
+        (columns.REGION, pa.string()),
+        (columns.RUN_ID, pa.string()),
+        (columns.AS_OF, INSTANT),
+        (columns.LABEL_CATEGORIES, pa.list_(pa.int32())),
+        (columns.LABEL_CLASSES, pa.list_(pa.int32())),
+    ]
+)
 """Labels: `event_timestamp` is the window's end, when they became known; categories not listed have class 0."""
 
-PROPENSITY_SCHEMA = pa.schema([
-    (columns.CUSTOMER_ID, pa.string()),
-    (columns.EVENT_TIMESTAMP, INSTANT),
-    (columns.CREATED_TIMESTAMP, INSTANT),
-    (columns.REGION, pa.string()),
-    (columns.MODEL_VERSION, pa.string()),
-    (columns.RUN_ID, pa.string()),
-    (columns.PROPENSITIES, pa.list_(pa.float32())),
-    (columns.TOP_CATEGORIES, pa.list_(pa.int32())),
-    (columns.TOP_PROPENSITIES, pa.list_(pa.float32())),
-])
+PROPENSITY_SCHEMA = pa.schema(
+    [
+        (columns.CUSTOMER_ID, pa.string()),
+        (columns.EVENT_TIMESTAMP, INSTANT),
+        (columns.CREATED_TIMESTAMP, INSTANT),
+        (columns.REGION, pa.string()),
+        (columns.MODEL_VERSION, pa.string()),
+        (columns.RUN_ID, pa.string()),
+        (columns.PROPENSITIES, pa.list_(pa.float32())),
+        (columns.TOP_CATEGORIES, pa.list_(pa.int32())),
+        (columns.TOP_PROPENSITIES, pa.list_(pa.float32())),
+    ]
+)
 """Scores: `event_timestamp` is the as_of; `propensities` in the order of the model's categories."""

@@ -44,7 +44,8 @@ def sql_batches(url: str, *, query: str | None, table_name: str | None, progress
         if (query is None) == (table_name is None):
             raise InputError(
                 f"{name}: name either a table or a query. Tables: {_listed(_tables(connection, None))}. "
-                "Give --table NAME or --query SQL.")
+                "Give --table NAME or --query SQL."
+            )
         result = _rows_of(connection, query, table_name, name)
         names = check_names(result.keys(), name)
         done = 0
@@ -64,11 +65,14 @@ def _address(url: str) -> URL:
         kind = url.split("://", 1)[0]
         raise MissingSourceError(
             f"{kind}://… is no database URL that SQLAlchemy knows. Examples: sqlite:///shop.db, "
-            "postgresql+psycopg://user@host/shop; a database may need its SQLAlchemy dialect installed.") from error
+            "postgresql+psycopg://user@host/shop; a database may need its SQLAlchemy dialect installed."
+        ) from error
     file = address.database
     # These create the file they are asked for; an import must not.
     if backend in ("sqlite", "duckdb") and file and not file.startswith((":", "file:")) and not Path(file).is_file():
-        raise MissingSourceError(f"There is no database file {file}. Check the path; sqlite:////data/shop.db is absolute.")
+        raise MissingSourceError(
+            f"There is no database file {file}. Check the path (sqlite:////data/shop.db is absolute)."
+        )
     return address
 
 
@@ -80,7 +84,8 @@ def _connected(address: URL, name: str) -> Iterator[Connection]:
         engine = create_engine(address, poolclass=NullPool)
     except ImportError as error:
         raise MissingSourceError(
-            f"{name}: its driver {error.name!r} isn't installed. Install it: pip install {error.name}") from error
+            f"{name}: its driver {error.name!r} isn't installed. Install it: pip install {error.name}"
+        ) from error
     try:
         with engine.connect() as connection:
             yield connection.execution_options(stream_results=True)
@@ -95,7 +100,7 @@ def _connected(address: URL, name: str) -> Iterator[Connection]:
 
 def _rows_of(connection: Connection, query: str | None, table_name: str | None, name: str) -> CursorResult[Any]:
     if query is not None:
-        # Not text(): it would take ':word' in the user's SQL for a parameter, and without no_parameters drivers take '%'.
+        # Not text(): it would take ':word' in the user's SQL for a parameter; without no_parameters drivers take '%'.
         try:
             result = connection.exec_driver_sql(query, execution_options={"no_parameters": True})
         except SQLAlchemyError as error:
@@ -108,7 +113,8 @@ def _rows_of(connection: Connection, query: str | None, table_name: str | None, 
     known = _tables(connection, schema or None)
     if bare not in known:
         raise MissingSourceError(
-            f"{name} has no table {table_name!r}.{did_you_mean(bare, known)} Tables: {_listed(known)}.")
+            f"{name} has no table {table_name!r}.{did_you_mean(bare, known)} Tables: {_listed(known)}."
+        )
     return connection.execute(select(text("*")).select_from(table(bare, schema=schema or None)))
 
 

@@ -74,5 +74,4 @@ def stage(batches: Iterable[pa.RecordBatch], file: Path) -> bool:
 
 
 def _schema(names: Sequence[str]) -> pa.Schema:
-    return pa.schema([
-        (SOURCE_LINE, pa.int64()), (UNREADABLE, pa.string()), *((name, pa.string()) for name in names)])
+    return pa.schema([(SOURCE_LINE, pa.int64()), (UNREADABLE, pa.string()), *((name, pa.string()) for name in names)])

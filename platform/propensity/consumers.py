@@ -1,0 +1,127 @@
+"""Reading propensities: a customer's categories from the online store, a category's customers by SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from propensity import columns
+from propensity.errors import MissingSnapshotError, SettingsError, UnknownCustomerError
+from propensity.features.feature_store import open_feature_store
+from propensity.warehouse.categories import load_categories
+from propensity.warehouse.regions import check_region
+from propensity.warehouse.runs import list_runs
+from propensity.warehouse.sql_views import sql_connection
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from propensity.settings import Settings
+
+
+@dataclass(frozen=True)
+class TopCategory:
+    """One of a customer's likeliest categories.
+
+    Attributes:
+        category: Its name.
+        propensity: Calibrated probability that the customer acts in it within the horizon.
+        as_of: Start of that horizon: how old the score is.
+        model_version: Which model said so.
+    """
+
+    category: str
+    propensity: float
+    as_of: datetime
+    model_version: str
+
+
+def top_categories(settings: Settings, customer_id: str, n: int = 5) -> list[TopCategory]:
+    """Return the customer's `n` likeliest categories, likeliest first, from Feast's online store. Read-only.
+
+    Raises:
+        UnknownCustomerError: The online store has no score for the customer.
+        SettingsError: `n` is below 1 or above the `top_k` that scoring kept.
+        MissingSnapshotError: Nothing was published yet.
+    """
+    if not 1 <= n <= settings.top_k:
+        raise SettingsError(
+            f"Scoring keeps the {settings.top_k} likeliest categories; can't give {n}. Choose 1 to {settings.top_k}, "
+            "or raise PROPENSITY_TOP_K and score again."
+        )
+    _require_publication(settings)
+    store = open_feature_store(settings)
+    answer = store.get_online_features(
+        features=store.get_feature_service(columns.SERVING_SERVICE), entity_rows=[{columns.CUSTOMER_ID: customer_id}]
+    )
+    values = answer.to_dict(include_event_timestamps=True)
+    indices = values[columns.TOP_CATEGORIES][0]
+    if indices is None:
+        raise UnknownCustomerError(
+            f"Customer {customer_id!r} of region {settings.region!r} has no score online. Known ones: "
+            'propensity sql "SELECT DISTINCT customer_id FROM propensity_latest LIMIT 5"'
+        )
+    names = load_categories(settings).names
+    as_of = _instant(values[columns.TOP_CATEGORIES + "__ts"][0])
+    version = values[columns.MODEL_VERSION][0]
+    return [
+        TopCategory(names[index], float(propensity), as_of, version)
+        for index, propensity in zip(indices[:n], values[columns.TOP_PROPENSITIES][0], strict=False)
+    ]
+
+
+def audience(settings: Settings, category: str, n: int = 100, *, minimum: float = 0.0) -> pd.DataFrame:
+    """Return the `n` customers likeliest to act in a category, likeliest first, from the newest publication. Read-only.
+
+    Columns: customer_id, propensity, as_of, model_version. Ties are in the order of customer_id.
+
+    Args:
+        minimum: Leave out customers below this propensity.
+
+    Raises:
+        UnknownCategoryError: The region has no such category.
+        SettingsError: `n` is below 1.
+        MissingSnapshotError: Nothing was published yet.
+    """
+    if n < 1:
+        raise SettingsError(f"An audience of {n} customers can't be given. Choose 1 or more.")
+    check_region(settings)
+    index = load_categories(settings).index_of(category, settings.region)
+    _require_publication(settings)
+    with sql_connection(settings) as connection:
+        return connection.execute(
+            """
+            SELECT customer_id, propensities[position + 1] AS propensity, event_timestamp AS as_of, model_version
+            FROM propensity_latest
+            JOIN model_categories USING (region, model_version)
+            WHERE region = $region AND category_index = $index AND propensities[position + 1] >= $minimum
+            ORDER BY propensity DESC, customer_id
+            LIMIT $n
+            """,
+            {"region": settings.region, "index": index, "minimum": minimum, "n": n},
+        ).df()
+
+
+def run_sql(settings: Settings, query: str) -> pd.DataFrame:
+    """Run a query over the catalogue's tables and the views; return the result. Read-only.
+
+    Raises:
+        duckdb.Error: The query is wrong.
+    """
+    with sql_connection(settings) as connection:
+        return connection.execute(query).df()
+
+
+def _require_publication(settings: Settings) -> None:
+    check_region(settings)
+    if not any(run.state == "published" for run in list_runs(settings, kind="scoring")):
+        raise MissingSnapshotError(
+            f"Nothing was published for region {settings.region!r} yet. Score: propensity run --as-of DATE"
+        )
+
+
+def _instant(value: Any) -> datetime:
+    from datetime import UTC  # noqa: PLC0415
+
+    return value if isinstance(value, datetime) else datetime.fromtimestamp(int(value), UTC)

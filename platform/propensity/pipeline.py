@@ -1,0 +1,115 @@
+"""The flow, stage after stage. No logic lives here: each stage knows what is finished and does only the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from propensity.features.feature_store import apply_repository
+from propensity.features.labels import build_labels
+from propensity.features.snapshots import build_snapshots
+from propensity.progress import silent
+from propensity.scoring.online import materialize
+from propensity.scoring.service import ScoringResult, score
+from propensity.training.cutoffs import training_cutoffs
+from propensity.training.service import TrainingResult, train, training_is_due
+from propensity.warehouse.lake import Lake
+from propensity.warehouse.migration import migrate
+from propensity.warehouse.regions import check_region
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
+
+
+class Observer(Protocol):
+    """Told of progress within a stage and of each stage's end."""
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """Report that `done` of `total` units of `step` are finished."""
+
+    def finished(self, stage: str, what: str, seconds: float) -> None:
+        """Report that a stage ended and what it did."""
+
+
+class SilentObserver:
+    """Observes nothing."""
+
+    def progress(self, step: str, done: int, total: int) -> None:
+        """Report nothing."""
+        silent(step, done, total)
+
+    def finished(self, stage: str, what: str, seconds: float) -> None:
+        """Report nothing."""
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What a run of the pipeline ended with.
+
+    Attributes:
+        training: The training, or None when none was due.
+        scoring: The publication.
+        online: The scores were put online by this run; False when they were there.
+    """
+
+    training: TrainingResult | None
+    scoring: ScoringResult
+    online: bool
+
+
+def run(settings: Settings, as_of: datetime, observer: Observer | None = None) -> PipelineResult:
+    """Build what is missing, train if due, score and publish as of `as_of`.
+
+    Idempotent and resumable: killed at any moment and started again, it ends with what an undisturbed run gives.
+
+    Raises:
+        PropensityError: A stage can't go on; what was finished before stays.
+
+    Side effects: those of the stages.
+    """
+    observer = observer or SilentObserver()
+    with _stage(observer, "migrate") as done:
+        migrate(settings)
+        check_region(settings)
+        done.append(f"catalogue {settings.warehouse}")
+    Lake(settings.lake).drop_abandoned()
+    due = training_is_due(settings, as_of)
+    cutoffs = training_cutoffs(settings, as_of).refit if due else ()
+    with _stage(observer, "features") as done:
+        snapshots = build_snapshots(settings, [*cutoffs, as_of], observer.progress)
+        done.append(f"{len(snapshots)} snapshots, {sum(snapshot.rows for snapshot in snapshots):,} rows")
+    with _stage(observer, "labels") as done:
+        labels = build_labels(settings, cutoffs, observer.progress)
+        done.append(f"{len(labels)} label windows, {sum(label.rows for label in labels):,} rows")
+    with _stage(observer, "apply") as done:
+        done.append("feast apply" if apply_repository(settings) else "Feast's registry is up to date")
+    training = None
+    if due:
+        with _stage(observer, "train") as done:
+            training = train(settings, as_of, observer.progress)
+            done.append(
+                f"model {training.model.model_version}"
+                + (", trained before" if training.already_trained else f" from {training.examples:,} rows")
+            )
+    with _stage(observer, "score") as done:
+        scoring = score(settings, as_of, progress=observer.progress)
+        done.append(
+            f"{scoring.run.rows:,} customers by model {scoring.model.model_version}"
+            + (", published before" if scoring.already_published else ", published")
+        )
+    with _stage(observer, "materialize") as done:
+        online = materialize(settings, scoring.run)
+        done.append(f"{scoring.run.rows:,} customers online" if online else "online already")
+    return PipelineResult(training, scoring, online)
+
+
+@contextmanager
+def _stage(observer: Observer, name: str) -> Iterator[list[str]]:
+    started = time.monotonic()
+    done: list[str] = []
+    yield done
+    observer.finished(name, "; ".join(done), time.monotonic() - started)

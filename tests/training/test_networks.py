@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from propensity.models.forward import FORWARDS, PRIOR_SCALE
+from propensity.training import networks
+from propensity.training.batches import batch_of, encode
+from propensity.training.encoding import fit_encoder
+from propensity.training.mxnet_runtime import mx
+
+from .planted import CATEGORIES, dictionary, examples
+
+both_nets = pytest.mark.parametrize("network", sorted(networks.NETWORKS))
+both_widths = pytest.mark.parametrize("n_classes", [2, 3])
+
+
+@pytest.fixture(scope="module")
+def encoded():
+    """150 rows; the last 10 are strangers, without any feature."""
+    some = examples(75, 2, 1)
+    dense = some.features.toarray()
+    dense[-10:] = 0
+    encoder = fit_encoder(some, dictionary(), CATEGORIES, 1)
+    return encode(encoder, dataclasses.replace(some, features=csr_matrix(dense)))
+
+
+def random_net(network, n_classes, encoded, seed=0, dropout=0.3):
+    """A net whose every parameter is random, so that each one matters."""
+    shape = networks.NetworkShape(
+        n_columns=encoded.rows.deep.shape[1],
+        n_categories=encoded.prior.shape[1],
+        n_classes=n_classes,
+        n_signals=encoded.rows.pair_signals.shape[1],
+        hidden=(16, 8),
+        aligned_hidden=(8, 4),
+        embedding=3,
+        context=2,
+        dropout=dropout,
+    )
+    rng = np.random.default_rng(seed)
+    net = networks.build(network, shape, rng)
+    for parameter in net.collect_params().values():
+        parameter.set_data(mx.nd.array(rng.normal(0, 0.4, parameter.shape)))
+    return net
+
+
+def numpy_margins(network, weights, n_classes, encoded):
+    forward = FORWARDS[network](weights, n_classes)
+    return np.concatenate(list(forward.margins(encoded.rows, encoded.prior, encoded.as_of_position)))
+
+
+@both_nets
+@both_widths
+def test_forward_without_a_framework_agrees_with_mxnet(network, n_classes, encoded):
+    net = random_net(network, n_classes, encoded)
+    expected = net(batch_of(encoded, np.arange(len(encoded)))).asnumpy()
+    found = numpy_margins(network, networks.weights(net), n_classes, encoded)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@both_nets
+@both_widths
+def test_mxnet_agrees_with_a_loop_over_rows_and_pairs(network, n_classes, encoded):
+    net = random_net(network, n_classes, encoded)
+    rows = np.array([3, 120, 149, 0])
+    weights = {name: value.astype(np.float64) for name, value in networks.weights(net).items()}
+    found = net(batch_of(encoded, rows)).asnumpy()
+    for i, row in enumerate(rows):
+        np.testing.assert_allclose(found[i], by_hand(weights, n_classes, encoded, row), atol=1e-5)
+
+
+def by_hand(weights, n_classes, encoded, row):
+    """Margins (K - 1, N) of one row, one pair at a time."""
+
+    def layers(prefix, flow):
+        i = 0
+        while f"{prefix}.layers.{i}.weight" in weights:
+            flow = np.maximum(weights[f"{prefix}.layers.{i}.weight"] @ flow + weights[f"{prefix}.layers.{i}.bias"], 0)
+            i += 1
+        return flow
+
+    dense = encoded.rows.deep[row].toarray()[0]
+    hidden = np.maximum(dense @ weights["deep.input_weight"] + weights["deep.input_bias"][0], 0)
+    hidden = layers("deep", hidden)
+    prior = encoded.prior[encoded.as_of_position[row]]
+    logits = (weights["head.output.weight"] @ hidden + weights["head.output.bias"]).reshape(n_classes, -1)
+    margins = logits[1:] - logits[0] + weights["head.prior_scale"][0] * prior
+    if "aligned.linear" not in weights:
+        return margins
+    context = weights["aligned.context.weight"] @ hidden + weights["aligned.context.bias"]
+    pairs = encoded.rows.take(np.array([row]))
+    for position, signals in zip(pairs.pair_position, pairs.pair_signals, strict=True):
+        embedding = weights["aligned.embedding"][position]
+        flow = layers("aligned", np.concatenate((signals, embedding, context, [prior[position] * PRIOR_SCALE])))
+        linear = weights["aligned.linear"][position].reshape(n_classes - 1, -1)
+        margins[:, position] += weights["aligned.output.weight"] @ flow + weights["aligned.output.bias"]
+        margins[:, position] += linear[:, :-1] @ signals + linear[:, -1]
+    return margins
+
+
+@both_widths
+def test_gradients_agree_with_finite_differences(n_classes, encoded):
+    """Along one random direction per parameter, including the sparse input weight and the scattered pairs."""
+    net = random_net("category_aligned", n_classes, encoded, dropout=0.0)
+    rows = np.arange(40)
+    batch = batch_of(encoded, rows)
+    rng = np.random.default_rng(1)
+    pull = rng.normal(size=(len(rows), n_classes - 1, len(CATEGORIES))).astype(np.float32)
+    with mx.autograd.record():
+        loss = (net(batch) * mx.nd.array(pull)).sum()
+    loss.backward()
+    weights = networks.weights(net)
+    part = dataclasses.replace(encoded, rows=encoded.rows.take(rows), as_of_position=encoded.as_of_position[rows])
+
+    def value(changed):
+        doubled = {name: array.astype(np.float64) for name, array in changed.items()}
+        return float((numpy_margins("category_aligned", doubled, n_classes, part) * pull).sum(dtype=np.float64))
+
+    for name, parameter in networks._parameters(net).items():
+        direction = rng.normal(size=parameter.shape)
+        gradient = parameter.grad().asnumpy().astype(np.float64)
+        assert np.abs(gradient).max() > 0, name
+        step = 1e-5
+        slope = (
+            value({**weights, name: weights[name] + step * direction})
+            - value({**weights, name: weights[name] - step * direction})
+        ) / (2 * step)
+        assert slope == pytest.approx((gradient * direction).sum(), rel=2e-2, abs=0.3), name
+
+
+def test_the_sparse_gradient_has_only_the_columns_of_the_batch(encoded):
+    net = random_net("feed_forward", 2, encoded)
+    batch = batch_of(encoded, np.array([0, 1]))
+    with mx.autograd.record():
+        loss = net(batch).sum()
+    loss.backward()
+    gradient = net.deep.input_weight.grad()
+    assert gradient.stype == "row_sparse"
+    assert gradient.indices.asnumpy().tolist() == sorted(set(encoded.rows.deep[[0, 1]].indices.tolist()))
+
+
+def test_pairs_without_history_rest_on_the_deep_part(encoded):
+    net = random_net("category_aligned", 2, encoded)
+    weights = networks.weights(net)
+    whole = numpy_margins("category_aligned", weights, 2, encoded)
+    deep_only = numpy_margins("feed_forward", weights, 2, encoded)
+    seen = np.zeros((len(encoded), len(CATEGORIES)), bool)
+    seen[encoded.rows.pair_row, encoded.rows.pair_position] = True
+    differs = whole[:, 0] != deep_only[:, 0]
+    assert not differs[~seen].any()
+    assert differs[seen].mean() > 0.99
+
+
+def test_an_untrained_net_follows_popularity(encoded):
+    shape = networks.NetworkShape(encoded.rows.deep.shape[1], 12, 2, 2, (16, 8), (8, 4), 3, 2, 0.3)
+    net = networks.build("category_aligned", shape, np.random.default_rng(0))
+    margins = net(batch_of(encoded, np.arange(140, 150))).asnumpy()  # strangers
+    np.testing.assert_allclose(margins[:, 0], encoded.prior[encoded.as_of_position[140:150]], atol=1e-5)
