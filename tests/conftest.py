@@ -1,18 +1,83 @@
-"""Fixtures of the whole suite."""
-
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from propensity.settings import Settings, load_settings
-from propensity.warehouse.migration import migrate
+from propensity.api import Platform
+from tests import shop
+
+os.environ["TZ"] = "UTC"
+time.tzset()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_developer(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("PROPENSITY_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def shared_directory(tmp_path_factory, worker_id) -> Path:
+    """A directory of this test session, the same one for all of xdist's workers."""
+    mine = tmp_path_factory.getbasetemp()
+    return mine if worker_id == "master" else mine.parent
+
+
+@pytest.fixture(scope="session")
+def shop_directory(shared_directory) -> Path:
+    """The simulated shop's files."""
+    return _built_once(shared_directory / "shop", shop.write_shop)
+
+
+@pytest.fixture(scope="session")
+def imported_home(shared_directory, shop_directory) -> Path:
+    """A home with the shop's events and customers, and nothing else. For reading: copy it to change it."""
+
+    def build(home: Path) -> None:
+        platform = Platform(shop.settings_of(home))
+        platform.import_customers(str(shop_directory / "customers.csv"))
+        platform.import_events(str(shop_directory / "events.parquet"))
+
+    return _built_once(shared_directory / "imported", build)
+
+
+@pytest.fixture(scope="session")
+def finished_home(shared_directory, imported_home) -> Path:
+    """The home that `propensity run --as-of AS_OF` leaves behind. For reading: copy it to change it."""
+
+    def build(home: Path) -> None:
+        shutil.copytree(imported_home, home)
+        done = shop.propensity(home, "run", "--as-of", shop.AS_OF)
+        assert done.returncode == 0, done.stderr
+
+    return _built_once(shared_directory / "finished", build)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Return settings of an empty, migrated home directory."""
-    settings = load_settings(home=tmp_path / "home")
-    migrate(settings)
-    return settings
+def home(finished_home, tmp_path) -> Path:
+    """A copy of the finished home, to be changed."""
+    return shutil.copytree(finished_home, tmp_path / "home")
+
+
+@pytest.fixture
+def new_home(imported_home, tmp_path) -> Path:
+    """A copy of the imported home, to be changed."""
+    return shutil.copytree(imported_home, tmp_path / "home")
+
+
+def _built_once(path: Path, build) -> Path:
+    """Return `path`, built by the first process that asks for it."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            building = path.with_name(f"{path.name}-building")
+            shutil.rmtree(building, ignore_errors=True)
+            build(building)
+            building.rename(path)
+    return path

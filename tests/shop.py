@@ -20,7 +20,18 @@ import pyarrow.parquet as pq
 from propensity.settings import Settings, load_settings
 
 CATEGORIES = (
-    "BREAD", "CHEESE", "COFFEE", "FRUIT", "ICE CREAM", "MILK", "PASTA", "SOAP", "SOFT DRINKS", "TEA", "VEGETABLES", "WINE",
+    "BREAD",
+    "CHEESE",
+    "COFFEE",
+    "FRUIT",
+    "ICE CREAM",
+    "MILK",
+    "PASTA",
+    "SOAP",
+    "SOFT DRINKS",
+    "TEA",
+    "VEGETABLES",
+    "WINE",
 )
 DAYS = 260
 FIRST_DAY = datetime(2024, 1, 1, 14, tzinfo=UTC)
@@ -60,37 +71,74 @@ def event_rows(seed: int = 1, customers: int = CUSTOMERS) -> list[dict]:
             while day < DAYS:
                 promoted = bool(rng.random() < 0.2)
                 value = round(float(rng.uniform(1, 9)), 2)
-                rows.append(_event(
-                    number, day, "purchase", category=CATEGORIES[category],
-                    product_type=f"{CATEGORIES[category]} {'LARGE' if rng.random() < 0.3 else 'SMALL'}",
-                    department="DRINKS" if CATEGORIES[category] in ("COFFEE", "TEA", "WINE", "SOFT DRINKS") else "FOOD",
-                    brand="OWN" if rng.random() < 0.5 else "NAMED", quantity=float(rng.integers(1, 4)), value=value,
-                    discount=round(value / 10, 2) if promoted else 0.0, promoted=promoted))
+                rows.append(
+                    _event(
+                        number,
+                        day,
+                        "purchase",
+                        category=CATEGORIES[category],
+                        product_type=f"{CATEGORIES[category]} {'LARGE' if rng.random() < 0.3 else 'SMALL'}",
+                        department="DRINKS"
+                        if CATEGORIES[category] in ("COFFEE", "TEA", "WINE", "SOFT DRINKS")
+                        else "FOOD",
+                        brand="OWN" if rng.random() < 0.5 else "NAMED",
+                        quantity=float(rng.integers(1, 4)),
+                        value=value,
+                        discount=round(value / 10, 2) if promoted else 0.0,
+                        promoted=promoted,
+                    )
+                )
                 day += max(1.0, rng.normal(rhythm, rhythm / 5))
         if rng.random() < 0.5:
             rows.append(_event(number, joined + 40, "campaign_received", campaign_type="TypeA"))
             rows.append(_event(number, joined + 45, "coupon_redemption", category="WINE", campaign_type="TypeA"))
     rows.sort(key=lambda row: (row["event_timestamp"], row["customer_id"], row["category"] or ""))
-    for number in range(BAD_ROWS):
-        rows.append(_event(number, 100 + number, "purchase", category=CATEGORIES[0], quantity=0.0, value=1.0))
-    return rows
+    bad = [
+        _event(number, 100 + number, "purchase", category=CATEGORIES[0], quantity=0.0, value=1.0)
+        for number in range(BAD_ROWS)
+    ]
+    return rows + bad
 
 
 def _event(number: int, day: float, event_type: str, **fields: object) -> dict:
     instant = FIRST_DAY + timedelta(days=int(day), minutes=7 * number % 480)
     optional = dict.fromkeys(
-        ("category", "product_type", "department", "brand", "quantity", "value", "discount", "promoted", "campaign_type"))
-    return {"customer_id": customer_name(number), "event_timestamp": instant, "event_type": event_type} | optional | fields
+        (
+            "category",
+            "product_type",
+            "department",
+            "brand",
+            "quantity",
+            "value",
+            "discount",
+            "promoted",
+            "campaign_type",
+        )
+    )
+    return (
+        {"customer_id": customer_name(number), "event_timestamp": instant, "event_type": event_type} | optional | fields
+    )
 
 
 def write_shop(directory: Path, seed: int = 1, customers: int = CUSTOMERS) -> Path:
     """Write events.parquet and customers.csv below `directory` and return it."""
     directory.mkdir(parents=True, exist_ok=True)
-    schema = pa.schema({
-        "customer_id": pa.string(), "event_timestamp": pa.timestamp("us", "UTC"), "event_type": pa.string(),
-        "category": pa.string(), "product_type": pa.string(), "department": pa.string(), "brand": pa.string(),
-        "quantity": pa.float64(), "value": pa.float64(), "discount": pa.float64(), "promoted": pa.bool_(),
-        "campaign_type": pa.string()})
+    schema = pa.schema(
+        {
+            "customer_id": pa.string(),
+            "event_timestamp": pa.timestamp("us", "UTC"),
+            "event_type": pa.string(),
+            "category": pa.string(),
+            "product_type": pa.string(),
+            "department": pa.string(),
+            "brand": pa.string(),
+            "quantity": pa.float64(),
+            "value": pa.float64(),
+            "discount": pa.float64(),
+            "promoted": pa.bool_(),
+            "campaign_type": pa.string(),
+        }
+    )
     pq.write_table(pa.Table.from_pylist(event_rows(seed, customers), schema), directory / "events.parquet")
     lines = [f"{customer_name(number)},{'under 40' if number % 3 else '40 and over'}" for number in range(customers)]
     (directory / "customers.csv").write_text("\n".join(["customer_id,age", *lines]) + "\n")
@@ -106,16 +154,27 @@ def environment(home: Path, **options: str) -> dict[str, str]:
 def settings_of(home: Path, **flags: object) -> Settings:
     """Return the settings that `environment(home)` gives."""
     training = {
-        name.removeprefix("PROPENSITY_TRAINING__").lower(): value if value[0] != "[" else tuple(map(int, value[1:-1].split(",")))
-        for name, value in OPTIONS.items() if "__" in name}
-    return load_settings(**{
-        "home": home, "top_k": 5, "threads": 1, "lock_timeout_seconds": 5, "training": training} | flags)
+        name.removeprefix("PROPENSITY_TRAINING__").lower(): value
+        if value[0] != "["
+        else tuple(map(int, value[1:-1].split(",")))
+        for name, value in OPTIONS.items()
+        if "__" in name
+    }
+    return load_settings(
+        **{"home": home, "top_k": 5, "threads": 1, "lock_timeout_seconds": 5, "training": training} | flags
+    )
 
 
 def propensity(home: Path, *arguments: str, timeout: float = 120, **options: str) -> subprocess.CompletedProcess[str]:
     """Run the command line on `home` in a process of its own."""
     return subprocess.run(
-        command(*arguments), env=environment(home, **options), capture_output=True, text=True, check=False, timeout=timeout)
+        command(*arguments),
+        env=environment(home, **options),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
 
 
 def command(*arguments: str) -> list[str]:

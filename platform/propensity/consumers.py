@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from propensity import columns
-from propensity.errors import MissingSnapshotError, SettingsError, UnknownCustomerError
+from propensity.errors import InputError, MissingSnapshotError, SettingsError, UnknownCustomerError
 from propensity.features.feature_store import open_feature_store
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.regions import check_region
@@ -43,14 +45,14 @@ def top_categories(settings: Settings, customer_id: str, n: int = 5) -> list[Top
     Raises:
         UnknownCustomerError: The online store has no score for the customer.
         SettingsError: `n` is below 1 or above the `top_k` that scoring kept.
-        MissingSnapshotError: Nothing was published yet.
+        MissingSnapshotError: Nothing is online yet.
     """
     if not 1 <= n <= settings.top_k:
         raise SettingsError(
             f"Scoring keeps the {settings.top_k} likeliest categories; can't give {n}. Choose 1 to {settings.top_k}, "
             "or raise PROPENSITY_TOP_K and score again."
         )
-    _require_publication(settings)
+    _require_publication(settings, online=True)
     store = open_feature_store(settings)
     answer = store.get_online_features(
         features=store.get_feature_service(columns.SERVING_SERVICE), entity_rows=[{columns.CUSTOMER_ID: customer_id}]
@@ -104,24 +106,32 @@ def audience(settings: Settings, category: str, n: int = 100, *, minimum: float 
 
 
 def run_sql(settings: Settings, query: str) -> pd.DataFrame:
-    """Run a query over the catalogue's tables and the views; return the result. Read-only.
+    """Run a query over the catalogue's tables and the views; return the result. Read-only as to the home.
 
     Raises:
         duckdb.Error: The query is wrong.
+        InputError: It is a statement that returns nothing, such as an INSERT, and would be lost.
     """
     with sql_connection(settings) as connection:
+        statements = connection.extract_statements(query)
+        answers = [duckdb.ExpectedResultType.QUERY_RESULT in statement.expected_result_type for statement in statements]
+        if not answers or not (answers[-1] or statements[-1].type == duckdb.StatementType.COPY):
+            raise InputError(
+                "That is no query: SQL here works on a copy of the catalogue, so what it changes is lost. "
+                'See the tables: propensity sql "SHOW TABLES"'
+            )
         return connection.execute(query).df()
 
 
-def _require_publication(settings: Settings) -> None:
+def _require_publication(settings: Settings, *, online: bool = False) -> None:
     check_region(settings)
-    if not any(run.state == "published" for run in list_runs(settings, kind="scoring")):
+    published = [run for run in list_runs(settings, kind="scoring") if run.state == "published"]
+    if not any(run.detail.get("online") or not online for run in published):
         raise MissingSnapshotError(
-            f"Nothing was published for region {settings.region!r} yet. Score: propensity run --as-of DATE"
+            f"Nothing {'is online' if published else 'was published'} for region {settings.region!r} yet. "
+            "Score: propensity run --as-of DATE"
         )
 
 
 def _instant(value: Any) -> datetime:
-    from datetime import UTC  # noqa: PLC0415
-
     return value if isinstance(value, datetime) else datetime.fromtimestamp(int(value), UTC)

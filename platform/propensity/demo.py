@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from propensity import pipeline
 from propensity.console import ConsoleObserver, output
 from propensity.evaluation.report import comparison_table
-from propensity.features.labels import build_labels
-from propensity.warehouse.complete_journey import import_complete_journey
 
 if TYPE_CHECKING:
     from propensity.api import Platform
@@ -27,12 +24,10 @@ def run_demo(platform: Platform) -> None:
     Side effects: those of the stages, in `platform.home`. Run again, it finds everything finished.
     """
     settings = platform.settings
-    as_of = platform.as_of(AS_OF)
     started = time.monotonic()
     with ConsoleObserver() as observer:
-        platform.migrate()
         began = time.monotonic()
-        imported = import_complete_journey(settings)
+        imported = platform.import_complete_journey(progress=observer.progress)
         observer.finished(
             "import",
             f"{imported.run.rows:,} events"
@@ -40,9 +35,9 @@ def run_demo(platform: Platform) -> None:
             + f"; {sum(imported.quarantined.values()):,} rows set aside",
             time.monotonic() - began,
         )
-        pipeline.run(settings, as_of, observer)
+        platform.run(AS_OF, observer)
         began = time.monotonic()
-        build_labels(settings, [as_of], observer.progress)
+        platform.build_labels([AS_OF], observer.progress)
         evaluation = platform.evaluate(AS_OF, progress=observer.progress)
         observer.finished(
             "evaluate",
@@ -73,7 +68,7 @@ took        {time.monotonic() - started:.0f} s
 Next:
   .venv/bin/propensity top {customer}
   .venv/bin/propensity audience "{CATEGORY}" --top 100 --csv audience.csv
-  .venv/bin/propensity sql "SELECT category, avg(propensity) AS mean FROM propensity_long GROUP BY ALL ORDER BY mean DESC LIMIT 5"
+  .venv/bin/propensity sql "SELECT category, avg(propensity) FROM propensity_long GROUP BY ALL ORDER BY 2 DESC LIMIT 5"
   .venv/bin/feast -c feature_repo feature-views list
   .venv/bin/propensity run --as-of 2017-12-01
   .venv/bin/propensity --help

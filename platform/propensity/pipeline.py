@@ -20,6 +20,7 @@ from propensity.training.service import TrainingResult, train, training_is_due
 from propensity.warehouse.lake import Lake
 from propensity.warehouse.migration import migrate
 from propensity.warehouse.regions import check_region
+from propensity.warehouse.sql_views import refresh_views
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -75,6 +76,7 @@ def run(settings: Settings, as_of: datetime, observer: Observer | None = None) -
     with _stage(observer, "migrate") as done:
         migrate(settings)
         check_region(settings)
+        refresh_views(settings)
         done.append(f"catalogue {settings.warehouse}")
     Lake(settings.lake).drop_abandoned()
     due = training_is_due(settings, as_of)

@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from propensity.errors import TrainingError
 from propensity.scoring.scorer import Scorer
-from propensity.training import fitting
+from propensity.training import descent, fitting
 from propensity.training.descent import AS_GOOD, multilabel_log_loss
 from propensity.training.fitting import fit
 from propensity.training.mxnet_runtime import mx
@@ -52,14 +52,27 @@ def test_equal_seeds_give_equal_bits_and_others_dont():
     assert one.history != other.history
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_the_search():
-    """A step far too long: the first epochs are the best ones."""
-    model = fit_quickly(epochs=8, learning_rate=0.3, patience=2, dropout=0.0)
-    validation = [entry["validation"] for entry in model.history]
-    as_good = np.flatnonzero(np.array(validation) <= min(validation) * (1 + AS_GOOD))
-    assert model.best_epoch == 1 + as_good[-1]
-    assert model.best_epoch < len(validation)
-    assert len(validation) == min(8, model.best_epoch + 2)
+@pytest.mark.parametrize(
+    ("losses", "best", "heard"),
+    [
+        ([0.50, 0.40, 0.45, 0.46, 0.30, 0.30], 2, 4),  # patience ends the search before the fifth
+        ([0.50, 0.40, 0.40 * (1 + AS_GOOD / 2), 0.45, 0.46, 0.30], 3, 5),  # as good as the best, and later
+        ([0.50, 0.40, 0.45, 0.39, 0.38, 0.37], 6, 6),
+        ([0.40, 0.40 * (1 + AS_GOOD * 0.9), 0.40 * (1 + AS_GOOD * 1.8), 0.5, 0.5, 0.5], 2, 4),  # no creeping up
+    ],
+)
+def test_the_best_epoch_is_kept_and_patience_ends_the_search(monkeypatch, losses, best, heard):
+    script, nets = iter(losses), []
+
+    def scripted(weights, *_):
+        nets.append(weights)
+        return next(script)
+
+    monkeypatch.setattr(descent, "validation_loss", scripted)
+    model = fit_quickly(epochs=6, patience=2)
+    assert [entry["validation"] for entry in model.history] == losses[:heard]
+    assert model.best_epoch == best
+    assert model.model.weights is nets[best - 1]
 
 
 def test_a_refit_takes_the_chosen_epochs_and_keeps_the_calibration():

@@ -25,14 +25,19 @@ def quarantine(settings: Settings, run_id: str) -> list[tuple[Any, ...]]:
 
 def files(settings: Settings) -> list[str]:
     """Return every file and directory of the lake, and when it was written."""
-    return [f"{path}@{path.stat().st_mtime_ns}" for path in sorted(settings.lake.rglob("*")) if ".staging" not in str(path)]
+    return [
+        f"{path}@{path.stat().st_mtime_ns}" for path in sorted(settings.lake.rglob("*")) if ".staging" not in str(path)
+    ]
 
 
 def _rows(settings: Settings, table: str, run_ids: list[str], selected: str) -> list[tuple[Any, ...]]:
-    found = [str(file) for run_id in run_ids for file in Lake(settings.lake).files(table, settings.region, run_id=run_id)]
+    found = [
+        str(file) for run_id in run_ids for file in Lake(settings.lake).files(table, settings.region, run_id=run_id)
+    ]
     if not found:
         return []
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return connection.execute(
-            f"SELECT {selected} FROM read_parquet({found}, hive_partitioning = false) ORDER BY ALL").fetchall()
+            f"SELECT {selected} FROM read_parquet({found}, hive_partitioning = false) ORDER BY ALL"
+        ).fetchall()

@@ -15,7 +15,13 @@ import duckdb
 import pytest
 from sqlalchemy import select
 
-from propensity.errors import PropensityError, UnknownCategoryError, WarehouseError, WarehouseLockedError, WarehouseSchemaError
+from propensity.errors import (
+    PropensityError,
+    UnknownCategoryError,
+    WarehouseError,
+    WarehouseLockedError,
+    WarehouseSchemaError,
+)
 from propensity.settings import Settings, load_settings
 from propensity.warehouse.catalogue import Category, Region
 from propensity.warehouse.catalogue_session import catalogue_session
@@ -23,7 +29,12 @@ from propensity.warehouse.categories import add_categories, load_categories
 from propensity.warehouse.migration import migrate
 from propensity.warehouse.runs import RunRecord, find_run, fingerprint, list_runs, record_run
 
-HOLDER = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print('held', flush=True); time.sleep(float(sys.argv[2]))"
+HOLDER = """
+import duckdb, sys, time
+connection = duckdb.connect(sys.argv[1])
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
 NOON = datetime(2017, 11, 1, 12, tzinfo=UTC)
 
 
@@ -126,7 +137,7 @@ def test_categories_keep_their_index_and_their_earliest_sight(settings: Settings
     categories = load_categories(settings)
     assert categories.names == ("BEER", "WINE", "APPLES")
     assert categories.first_event_timestamp == (NOON, earlier, NOON)
-    with pytest.raises(UnknownCategoryError, match="'WINE ' is not a category of region 'us'. Did you mean 'WINE'"):
+    with pytest.raises(UnknownCategoryError, match=r"'WINE ' is not a category of region 'us'\. Did you mean 'WINE'"):
         categories.index_of("WINE ", "us")
     with catalogue_session(settings) as session:
         assert session.scalars(select(Category.category).where(Category.region == "de")).all() == []

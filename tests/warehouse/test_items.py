@@ -38,7 +38,8 @@ def attributes(settings: Settings) -> list[tuple[Any, ...]]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         return connection.execute(
-            f"SELECT customer_id, attribute, value, created_timestamp FROM read_parquet({found}) ORDER BY ALL").fetchall()
+            f"SELECT customer_id, attribute, value, created_timestamp FROM read_parquet({found}) ORDER BY ALL"
+        ).fetchall()
 
 
 def test_items_without_an_import_are_an_empty_typed_view(settings: Settings) -> None:
@@ -46,8 +47,13 @@ def test_items_without_an_import_are_an_empty_typed_view(settings: Settings) -> 
     with lake_connection(settings) as connection:
         create_items_view(settings, connection)
         assert [(name, kind) for name, kind, *_ in connection.execute("DESCRIBE items").fetchall()] == [
-            ("item_id", "VARCHAR"), ("category", "VARCHAR"), ("product_type", "VARCHAR"), ("department", "VARCHAR"),
-            ("brand", "VARCHAR"), ("excluded", "BOOLEAN")]
+            ("item_id", "VARCHAR"),
+            ("category", "VARCHAR"),
+            ("product_type", "VARCHAR"),
+            ("department", "VARCHAR"),
+            ("brand", "VARCHAR"),
+            ("excluded", "BOOLEAN"),
+        ]
 
 
 def test_a_later_row_wins_and_the_same_rows_change_nothing(settings: Settings, tmp_path: Path) -> None:
@@ -59,8 +65,10 @@ def test_a_later_row_wins_and_the_same_rows_change_nothing(settings: Settings, t
     changed = import_text(settings, tmp_path, "item_id,category,excluded\n2,LAGER,no\n3,VOUCHERS,yes\n")
     assert changed.run.rows == 2
     assert current_items(settings) == [
-        ("1", "WINE", None, None, "Spar", False), ("2", "LAGER", None, None, None, False),
-        ("3", "VOUCHERS", None, None, None, True)]
+        ("1", "WINE", None, None, "Spar", False),
+        ("2", "LAGER", None, None, None, False),
+        ("3", "VOUCHERS", None, None, None, True),
+    ]
     back = import_text(settings, tmp_path, first)
     assert (back.run.rows, back.run.detail["unchanged"], back.already_imported) == (1, 1, False)
     assert current_items(settings)[1][1] == "BEER"
@@ -72,8 +80,12 @@ def test_bad_items_are_set_aside_and_the_last_line_of_an_item_stands(settings: S
     text = "item_id,category,excluded\n1,WINE,\n,BEER,\n1,PORT,\n2,GIN,perhaps\n3\n1,WHISKY,perhaps\n"
     result = import_text(tolerant, tmp_path, text)
     assert [row[:3] for row in quarantine(settings, result.run.run_id)] == [
-        ("items.csv", 2, "duplicate_item"), ("items.csv", 3, "missing_item"), ("items.csv", 5, "bad_flag"),
-        ("items.csv", 6, "unreadable_line"), ("items.csv", 7, "bad_flag")]
+        ("items.csv", 2, "duplicate_item"),
+        ("items.csv", 3, "missing_item"),
+        ("items.csv", 5, "bad_flag"),
+        ("items.csv", 6, "unreadable_line"),
+        ("items.csv", 7, "bad_flag"),
+    ]
     assert current_items(settings) == [("1", "PORT", None, None, None, False)]
     with pytest.raises(InputError, match="--column category=THEIRS"):
         import_text(settings, tmp_path, "item_id,brand\n1,Spar\n")
@@ -84,16 +96,20 @@ def test_customers_bring_every_further_column_as_an_attribute(settings: Settings
     file = tmp_path / "customers.csv"
     file.write_text(
         "id,since,age,Home town\nc1,2017-01-01,34,Ulm\nc2,,,\n,,1,\nc3,long ago,1,\nc4,2099-01-01,1,\n"
-        "c1,2017-01-01,35,Ulm\nc1,2017-06-01,36,\n")
+        "c1,2017-01-01,35,Ulm\nc1,2017-06-01,36,\n"
+    )
     names = {"customer_id": "id", "created_timestamp": "since"}
     result = import_customers_from(tolerant, str(file), timezone="Europe/Berlin", column_names=names)
     winter, summer = datetime(2016, 12, 31, 23, tzinfo=UTC), datetime(2017, 5, 31, 22, tzinfo=UTC)
     expected = [("c1", "Home town", "Ulm", winter), ("c1", "age", "35", winter), ("c1", "age", "36", summer)]
     assert attributes(settings) == expected
     assert [row[1:3] for row in quarantine(settings, result.run.run_id)] == [
-        (2, "duplicate_customer"), (4, "missing_customer"), (5, "bad_created_timestamp"), (6, "future_timestamp")]
-    assert import_customers_from(
-        tolerant, str(file), timezone="Europe/Berlin", column_names=names).already_imported
+        (2, "duplicate_customer"),
+        (4, "missing_customer"),
+        (5, "bad_created_timestamp"),
+        (6, "future_timestamp"),
+    ]
+    assert import_customers_from(tolerant, str(file), timezone="Europe/Berlin", column_names=names).already_imported
     assert attributes(settings) == expected
     assert [run.kind for run in list_runs(settings)] == ["attributes"]
     file.write_text("customer_id,created_timestamp\nc1,2017-01-01\n")

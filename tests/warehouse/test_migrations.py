@@ -33,12 +33,21 @@ def test_the_migrated_schema_is_the_models(settings: Settings) -> None:
         assert compare_metadata(context, Base.metadata) == []
         columns = {
             (table, column["name"]): column["nullable"]
-            for table in Base.metadata.tables for column in inspect(connection).get_columns(table)}
-        keys = {table: inspect(connection).get_pk_constraint(table)["constrained_columns"] for table in Base.metadata.tables}
+            for table in Base.metadata.tables
+            for column in inspect(connection).get_columns(table)
+        }
+        keys = {
+            table: inspect(connection).get_pk_constraint(table)["constrained_columns"] for table in Base.metadata.tables
+        }
     # Alembic compares neither of these two.
     assert columns == {
-        (table.name, column.name): column.nullable for table in Base.metadata.tables.values() for column in table.columns}
-    assert keys == {table.name: [column.name for column in table.primary_key] for table in Base.metadata.tables.values()}
+        (table.name, column.name): column.nullable
+        for table in Base.metadata.tables.values()
+        for column in table.columns
+    }
+    assert keys == {
+        table.name: [column.name for column in table.primary_key] for table in Base.metadata.tables.values()
+    }
 
 
 def test_migrating_again_changes_nothing_and_says_nothing(
@@ -63,8 +72,13 @@ def test_plain_alembic_upgrades_checks_and_downgrades(tmp_path: Path) -> None:
 
     def alembic(*arguments: str) -> str:
         ran = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "alembic", *arguments], cwd=project_root(), check=False,
-            env={**os.environ, "PROPENSITY_HOME": str(settings.home)}, capture_output=True, text=True)
+            [sys.executable, "-W", "error", "-m", "alembic", *arguments],
+            cwd=project_root(),
+            check=False,
+            env={**os.environ, "PROPENSITY_HOME": str(settings.home)},
+            capture_output=True,
+            text=True,
+        )
         assert ran.returncode == 0, ran.stderr
         assert "Warning" not in ran.stderr
         return ran.stdout

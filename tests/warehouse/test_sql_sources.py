@@ -44,7 +44,8 @@ def test_a_table_is_imported_with_row_numbers(settings: Settings, shop: Path) ->
     assert (name, line, reason, json.loads(raw)["value"]) == ("sqlite:sales", 2, "bad_number", "free")
     assert events(settings, "customer_id, event_timestamp, category, value") == [
         ("1", datetime(2017, 5, 1, 12, tzinfo=UTC), "WINE", 2.5),
-        ("3", datetime(2017, 5, 2, 22, tzinfo=UTC), "50% off: x", 3.0)]
+        ("3", datetime(2017, 5, 2, 22, tzinfo=UTC), "50% off: x", 3.0),
+    ]
     assert import_events_from(tolerant, URL.format(shop), table="sales").already_imported
 
 
@@ -66,8 +67,7 @@ def test_other_databases_and_schemas(settings: Settings, tmp_path: Path) -> None
 
 def test_rows_are_fetched_in_pieces(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_queries, "BATCH_ROWS", 2)
-    batches = list(
-        sql_queries.sql_batches(URL.format(shop), query=None, table_name="sales", progress=silent))
+    batches = list(sql_queries.sql_batches(URL.format(shop), query=None, table_name="sales", progress=silent))
     assert [batch.num_rows for batch in batches] == [2, 1]
     assert [line for batch in batches for line in batch["__source_line"].to_pylist()] == [1, 2, 3]
 
@@ -75,8 +75,14 @@ def test_rows_are_fetched_in_pieces(shop: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (None, None), ("x", "x"), (3, "3"), (2.5, "2.5"), (Decimal("1E+2"), "1E+2"), (True, "true"),
-        (date(2017, 5, 1), "2017-05-01"), (datetime(2017, 5, 1, 12), "2017-05-01T12:00:00"),
+        (None, None),
+        ("x", "x"),
+        (3, "3"),
+        (2.5, "2.5"),
+        (Decimal("1E+2"), "1E+2"),
+        (True, "true"),
+        (date(2017, 5, 1), "2017-05-01"),
+        (datetime(2017, 5, 1, 12), "2017-05-01T12:00:00"),
         (datetime(2017, 5, 1, 12, tzinfo=timezone(timedelta(hours=2))), "2017-05-01T12:00:00+02:00"),
         (b"ab\xff", "ab\\xff"),
     ],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+import duckdb
 import typer
 
 from propensity.commands.options import CsvOption, HomeOption, JsonOption, RegionOption, platform_of
 from propensity.console import messages, print_frame, print_rows
+from propensity.errors import InputError
 from propensity.settings import load_settings
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def _options(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str
 
 
 @reading.command()
-def models(as_json: JsonOption = False, home: HomeOption = None, region: RegionOption = None) -> None:
+def models(*, as_json: JsonOption = False, home: HomeOption = None, region: RegionOption = None) -> None:
     """List the region's models, oldest first."""
     import pandas as pd  # noqa: PLC0415 - as for Platform
 
@@ -48,7 +50,7 @@ def models(as_json: JsonOption = False, home: HomeOption = None, region: RegionO
 
 
 @reading.command()
-def runs(as_json: JsonOption = False, home: HomeOption = None, region: RegionOption = None) -> None:
+def runs(*, as_json: JsonOption = False, home: HomeOption = None, region: RegionOption = None) -> None:
     """List the region's runs, oldest first."""
     import pandas as pd  # noqa: PLC0415 - as for Platform
 
@@ -77,6 +79,7 @@ def categories(home: HomeOption = None, region: RegionOption = None) -> None:
 def top(
     customer: Annotated[str, typer.Argument(help="customer_id")],
     n: Annotated[int, typer.Option("--n", help="How many categories.")] = 5,
+    *,
     as_json: JsonOption = False,
     home: HomeOption = None,
     region: RegionOption = None,
@@ -101,6 +104,7 @@ def audience(
     n: Annotated[int, typer.Option("--top", help="How many customers.")] = 10,
     minimum: Annotated[float, typer.Option("--min", help="Leave out customers below this propensity.")] = 0.0,
     csv: CsvOption = None,
+    *,
     as_json: JsonOption = False,
     home: HomeOption = None,
     region: RegionOption = None,
@@ -114,9 +118,14 @@ def audience(
 def sql(
     query: Annotated[str, typer.Argument(help="For example: SELECT * FROM top_categories LIMIT 5")],
     csv: CsvOption = None,
+    *,
     as_json: JsonOption = False,
     home: HomeOption = None,
-    region: RegionOption = None,
 ) -> None:
     """Run SQL over the catalogue and the views (propensity, propensity_latest, propensity_long, top_categories …)."""
-    print_frame(platform_of(home, region).sql(query), as_json=as_json, csv=csv)
+    try:
+        found = platform_of(home, None).sql(query)
+    except duckdb.Error as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f'{reason} See the tables: propensity sql "SHOW TABLES"') from error
+    print_frame(found, as_json=as_json, csv=csv)

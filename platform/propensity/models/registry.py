@@ -25,7 +25,7 @@ class RegisteredModel:
 
     Attributes:
         model_version: Unique in its region.
-        state: champion (scores by default) or retired.
+        state: champion (scores by default), retired or refused (never scores by default).
         trained_as_of: Instant it was trained as of; no label window behind it ended later.
         artifact: Directory of the artifact.
         metrics: What the evaluations said, by name.
@@ -79,7 +79,7 @@ def model_for(settings: Settings, as_of: datetime) -> RegisteredModel:
     Raises:
         UnknownModelError: None was trained by then.
     """
-    fit = [model for model in list_models(settings) if model.trained_as_of <= as_of]
+    fit = [model for model in list_models(settings) if model.trained_as_of <= as_of and model.state != "refused"]
     if not fit:
         raise UnknownModelError(
             f"No model of region {settings.region!r} was trained by {as_of.isoformat()}. "

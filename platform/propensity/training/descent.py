@@ -61,7 +61,7 @@ class TrainedNet:
     """A net and how it came to be.
 
     Attributes:
-        weights: At the best epoch by validation loss; without validation at the last.
+        weights: At the best epoch by validation loss (see AS_GOOD); without validation at the last.
         epoch: That epoch.
         history: One entry per epoch: stage, epoch, train, validation (None in a refit).
     """

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from propensity.errors import WarehouseError
+
 if TYPE_CHECKING:
     from propensity.settings import Settings
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 @contextmanager
 def lake_connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB in UTC that resolves relative paths against the home directory.
+
+    Raises:
+        WarehouseError: A query of the block needs more than `memory_limit` even while it spills.
 
     Side effects: spills to `home/tmp` when `memory_limit` is reached.
     """
@@ -35,6 +40,12 @@ def lake_connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"SET file_search_path = {quoted(str(settings.home))}")
         yield connection
+    except duckdb.OutOfMemoryException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WarehouseError(
+            f"DuckDB needs more than memory_limit={settings.memory_limit} or the disk of {spill} gives: {reason}. "
+            "Raise PROPENSITY_MEMORY_LIMIT, or lower PROPENSITY_THREADS."
+        ) from error
     finally:
         connection.close()
 

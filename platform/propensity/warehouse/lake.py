@@ -39,9 +39,10 @@ class Lake:
         return self.run_directory(table, region, run_id, as_of).is_dir()
 
     def files(self, table: str, region: str, *, run_id: str = "*", as_of: datetime | None = None) -> list[Path]:
-        """Return the finished Parquet files of a table in name order, across its runs unless one is named."""
-        partition = "" if as_of is None else f"as_of={as_of_partition(as_of)}/"
-        return sorted((self.root / table / f"region={region}").glob(f"{partition}run={run_id}/*.parquet"))
+        """Return the finished Parquet files of a table in name order, of all runs and instants unless one is given."""
+        partitions = ("", "as_of=*/") if as_of is None else (f"as_of={as_of_partition(as_of)}/",)
+        directory = self.root / table / f"region={region}"
+        return sorted(file for partition in partitions for file in directory.glob(f"{partition}run={run_id}/*.parquet"))
 
     @contextmanager
     def new_run(self, table: str, region: str, run_id: str, as_of: datetime | None = None) -> Iterator[Path]:

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from propensity.warehouse.catalogue import Base
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.connection import lake_connection, quoted
+from propensity.warehouse.runs import fingerprint
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,16 +36,23 @@ VIEWS = {
 
 
 def refresh_views(settings: Settings) -> list[str]:
-    """Define in the catalogue every view whose lake table has files; return their names.
+    """Define in the catalogue every view whose lake table has files; return those that weren't there as they are now.
 
-    Side effects: one short transaction on the catalogue. Safe to repeat.
+    Side effects: one short transaction on the catalogue, none where nothing is to do. Safe to repeat.
     """
-    defined = _definable(settings)
+    definitions = {view: _definition(view) for view in _definable(settings)}
     with catalogue_session(settings) as session:
-        session.execute(text(f"SET file_search_path = {quoted(str(settings.home))}"))
-        for view in defined:
-            session.execute(text(_definition(view).replace(":", "\\:")))
-    return defined
+        # DuckDB keeps a view's SQL in its own spelling; a comment says which text it came from.
+        known = {row.view_name: row.comment for row in session.execute(text("SELECT * FROM duckdb_views()"))}
+        changed = {view: sql for view, sql in definitions.items() if known.get(view) != fingerprint(sql)}
+        if changed:
+            # One that stands on a changed one is defined again too.
+            changed = definitions
+            session.execute(text(f"SET file_search_path = {quoted(str(settings.home))}"))
+        for view, sql in changed.items():
+            session.execute(text(sql.replace(":", "\\:")))
+            session.execute(text(f"COMMENT ON VIEW {view} IS {quoted(fingerprint(sql))}"))
+    return list(changed)
 
 
 @contextmanager
