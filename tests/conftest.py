@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from propensity.api import Platform
 from tests import shop
 
 os.environ["TZ"] = "UTC"
@@ -38,6 +37,8 @@ def shop_directory(shared_directory) -> Path:
 @pytest.fixture(scope="session")
 def imported_home(shared_directory, shop_directory) -> Path:
     """A home with the shop's events and customers, and nothing else. For reading: copy it to change it."""
+
+    from propensity.api import Platform
 
     def build(home: Path) -> None:
         platform = Platform(shop.settings_of(home))

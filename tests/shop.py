@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from propensity.settings import Settings, load_settings
 
+ROOT = Path(__file__).resolve().parents[1]
 CATEGORIES = (
     "BREAD",
     "CHEESE",

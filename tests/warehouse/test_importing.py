@@ -268,10 +268,10 @@ def test_imports_fit_into_little_memory(settings: Settings, source: Path) -> Non
     duckdb.sql("""
         SELECT 'customer ' || hash(i) AS customer_id, TIMESTAMP '2017-01-01' + to_seconds(i) AS event_timestamp,
                'category ' || i % 300 AS category, md5(i::VARCHAR) AS event_id, md5(i::VARCHAR) AS basket_id
-        FROM range(400_000) AS rows(i)
+        FROM range(300_000) AS rows(i)
     """).write_parquet(str(file))
-    small = settings.model_copy(update={"memory_limit": "80MB", "threads": 1})
-    assert import_events_from(small, str(file)).run.rows == 400_000
+    small = settings.model_copy(update={"memory_limit": "100MB", "threads": 1})
+    assert import_events_from(small, str(file)).run.rows == 300_000
 
 
 def test_too_little_memory_is_said_in_one_line(settings: Settings, source: Path) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from sqlalchemy import select, text
 
+from propensity.errors import SettingsError
 from propensity.features.dictionary import FeatureDictionary
-from propensity.warehouse.catalogue import Category, Feature, Signal
+from propensity.warehouse.catalogue import Category, Signal
 from propensity.warehouse.catalogue_session import catalogue_session
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+    from sqlalchemy.orm import Session
+
     from propensity.features.signal_files import SignalFile
     from propensity.settings import Settings
 
@@ -20,51 +25,120 @@ if TYPE_CHECKING:
 def load_dictionary(settings: Settings) -> FeatureDictionary:
     """Return the region's dictionary, empty before the first build. Read-only."""
     with catalogue_session(settings) as session:
-        table = session.connection().connection.driver_connection.execute(  # type: ignore[union-attr]
-            "SELECT family, signal, key, category_index FROM features WHERE region = ? ORDER BY feature_index",
-            [settings.region]).to_arrow_table()
-    return FeatureDictionary(
-        *(table.column(name).to_numpy() for name in ("family", "signal", "key")),
-        category_index=table.column("category_index").to_numpy().astype(np.int32))
+        table = _features(session, settings.region)
+    family, signal, key, category_index = (column.to_numpy() for column in table.columns)
+    return FeatureDictionary(family, signal, key, category_index.astype(np.int32))
 
 
-def extend_dictionary(
-    settings: Settings, built: list[tuple[SignalFile, tuple[str, ...], list[str]]]
-) -> FeatureDictionary:
-    """Give an index to every new (signal, key) and return the whole dictionary.
+class FeatureIndices:
+    """The dictionary during a build: gives every (signal, key) its index, a new one where it has none.
 
-    Args:
-        built: Per signal file the names of its signals and the sorted keys that occurred.
-
-    Side effects: appends to the catalogue's `features` and updates `signals`. Safe to repeat: what is known stays.
+    The catalogue is opened for what is new only, since each opening costs as much as a small signal.
     """
-    region = settings.region
-    with catalogue_session(settings) as session:
-        category_index = {row.category: row.category_index for row in session.execute(
-            select(Category.category, Category.category_index).where(Category.region == region))}
-        known = {(row.signal, row.key) for row in session.execute(
-            select(Feature.signal, Feature.key).where(Feature.region == region))}
-        new: list[tuple[str, str, str, int]] = []
-        for file, signals, keys in built:
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the dictionary of the region."""
+        self._settings = settings
+        self._described: dict[str, tuple[str, str, bool]] = {}
+        self._index: dict[str, dict[str, int]] = {}
+        with catalogue_session(settings) as session:
+            self._load(session)
+
+    def of(self, file: SignalFile, signals: Sequence[str], keys: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Return the index of each of the file's signals with each key, int32, (n_signals, n_keys).
+
+        Raises:
+            SettingsError: The file is category-aligned, but a key is no category.
+
+        Side effects: appends to the catalogue's `features`, updates `signals`. Safe to repeat: what is known stays.
+        """
+        described = (file.family, file.key_kind, file.category_aligned)
+        if any(self._described.get(signal) != described for signal in signals) or any(
+            not self._index.get(signal, {}).keys() >= set(keys) for signal in signals
+        ):
+            self._extend(file, signals, keys)
+        return np.array([[self._index[signal][key] for key in keys] for signal in signals], np.int32)
+
+    def _extend(self, file: SignalFile, signals: Sequence[str], keys: Sequence[str]) -> None:
+        region = self._settings.region
+        with catalogue_session(self._settings) as session:
+            self._load(session)  # another build may have been faster
+            new = [(signal, key) for signal in signals for key in keys if key not in self._index.get(signal, {})]
+            aligned = _category_indices(session, region, file, keys)
             for signal in signals:
-                session.merge(Signal(
-                    region=region, signal=signal, family=file.family, key_kind=file.key_kind,
-                    category_aligned=file.category_aligned))
-                new += [
-                    (file.family, signal, key, category_index[key] if file.category_aligned else -1)
-                    for key in keys if (signal, key) not in known]
-        if new:
-            families, signals_, keys_, aligned = zip(*new, strict=True)
-            first = len(known)
-            table = pa.table({
-                "region": [region] * len(new), "feature_index": np.arange(first, first + len(new), dtype=np.int32),
-                "family": families, "signal": signals_, "key": keys_, "category_index": np.array(aligned, np.int32)})
+                session.merge(
+                    Signal(
+                        region=region,
+                        signal=signal,
+                        family=file.family,
+                        key_kind=file.key_kind,
+                        category_aligned=file.category_aligned,
+                    )
+                )
             session.flush()
-            # DuckDB's row-by-row insert takes minutes where this takes milliseconds.
-            raw = session.connection().connection.driver_connection
-            raw.register("new_features", table)  # type: ignore[union-attr]
-            session.execute(text(
-                "INSERT INTO features (region, feature_index, family, signal, key, category_index) "
-                "SELECT region, feature_index, family, signal, key, category_index FROM new_features"))
-            raw.unregister("new_features")  # type: ignore[union-attr]
-    return load_dictionary(settings)
+            first = sum(len(known) for known in self._index.values())
+            _append(
+                session,
+                pa.table(
+                    {
+                        "region": pa.repeat(region, len(new)),
+                        "feature_index": np.arange(first, first + len(new), dtype=np.int32),
+                        "family": pa.repeat(file.family, len(new)),
+                        "signal": pa.array([signal for signal, _ in new], pa.string()),
+                        "key": pa.array([key for _, key in new], pa.string()),
+                        "category_index": np.array([aligned.get(key, -1) for _, key in new], np.int32),
+                    }
+                ),
+            )
+            self._load(session)
+
+    def _load(self, session: Session) -> None:
+        region = self._settings.region
+        self._described = {
+            row.signal: (row.family, row.key_kind, row.category_aligned)
+            for row in session.scalars(select(Signal).where(Signal.region == region))
+        }
+        self._index = {}
+        table = _features(session, region)
+        names = zip(table.column("signal").to_pylist(), table.column("key").to_pylist(), strict=True)
+        for index, (signal, key) in enumerate(names):
+            self._index.setdefault(signal, {})[key] = index
+
+
+def _features(session: Session, region: str) -> pa.Table:
+    return (
+        _duckdb(session)
+        .execute(
+            "SELECT family, signal, key, category_index FROM features WHERE region = ? ORDER BY feature_index", [region]
+        )
+        .to_arrow_table()
+    )
+
+
+def _append(session: Session, table: pa.Table) -> None:
+    # DuckDB's row-by-row insert takes minutes where this takes milliseconds.
+    raw = _duckdb(session)
+    raw.register("new_features", table)
+    names = ", ".join(table.column_names)
+    session.execute(text(f"INSERT INTO features ({names}) SELECT {names} FROM new_features"))
+    raw.unregister("new_features")
+
+
+def _duckdb(session: Session) -> Any:
+    return session.connection().connection.driver_connection
+
+
+def _category_indices(session: Session, region: str, file: SignalFile, keys: Sequence[str]) -> dict[str, int]:
+    if not file.category_aligned:
+        return {}
+    known = {
+        row.category: row.category_index
+        for row in session.execute(select(Category.category, Category.category_index).where(Category.region == region))
+    }
+    for key in keys:
+        if key not in known:
+            raise SettingsError(
+                f"Signal file {file.name!r} is category-aligned, but its key {key!r} is no category of region "
+                f"{region!r}. Select the column category as key, or leave out category_aligned in SIGNAL_FILES."
+            )
+    return known

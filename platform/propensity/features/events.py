@@ -35,7 +35,8 @@ def imports_before(imports: list[RunRecord], instant: datetime) -> list[str]:
     So tomorrow's import doesn't make yesterday's snapshot stale, and a late one that reaches back does.
     """
     return sorted(
-        run.run_id for run in imports if datetime.fromisoformat(run.detail["first_event_timestamp"]) < instant)
+        run.run_id for run in imports if datetime.fromisoformat(run.detail["first_event_timestamp"]) < instant
+    )
 
 
 def event_files(settings: Settings, imports: list[RunRecord]) -> list[str]:
@@ -51,7 +52,8 @@ def event_files(settings: Settings, imports: list[RunRecord]) -> list[str]:
         if not found:
             raise MissingSnapshotError(
                 f"The lake lacks {lake.run_directory(columns.EVENTS, settings.region, run.run_id)}. "
-                "Restore it, or import the source again.")
+                "Restore it, or import the source again."
+            )
         files += [str(file) for file in found]
     return files
 

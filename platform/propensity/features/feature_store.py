@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from feast import FeatureStore
-from feast.repo_config import RepoConfig
 
 from propensity.errors import WarehouseError
 from propensity.settings import project_root
@@ -46,7 +45,10 @@ def store_options(settings: Settings) -> dict[str, Any]:
     options["project"] = settings.feast_project
     options["registry"]["path"] = str(home / "feast" / "registry.pb")
     options["offline_store"] |= {
-        "base_path": str(home), "threads": settings.threads, "memory_limit": settings.memory_limit}
+        "base_path": str(home),
+        "threads": settings.threads,
+        "memory_limit": settings.memory_limit,
+    }
     options["online_store"]["path"] = str(home / "feast" / "online_store.db")
     return options
 
@@ -64,9 +66,9 @@ def open_feature_store(settings: Settings) -> FeatureStore:
     time.tzset()
     if not _registry(settings).is_file():
         raise WarehouseError(f"There is no Feast registry in {settings.home}. Create it: propensity apply")
-    config = RepoConfig(**store_options(settings))
-    config.repo_path = repository()
-    return FeatureStore(config=config)
+    with _rendered(settings) as options:
+        # Not FeatureStore(config=…): that takes the working directory for the repository.
+        return FeatureStore(repo_path=str(repository()), fs_yaml_file=options)
 
 
 def apply_repository(settings: Settings) -> bool:
@@ -85,7 +87,8 @@ def apply_repository(settings: Settings) -> bool:
     marker.parent.mkdir(parents=True, exist_ok=True)
     with feast_command(settings, ["apply"]) as (command, environment):
         done = subprocess.run(  # noqa: S603 - our own interpreter and arguments
-            command, env=environment, capture_output=True, text=True, check=False)
+            command, env=environment, capture_output=True, text=True, check=False
+        )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise WarehouseError(f"feast apply failed: {last} See it whole: propensity feast apply")
@@ -100,14 +103,25 @@ def feast_command(settings: Settings, arguments: list[str]) -> Iterator[tuple[li
     The repository's definitions read the settings from the environment, so flags are handed on there.
     """
     environment = os.environ | {
-        "PROPENSITY_HOME": str(settings.home), "PROPENSITY_REGION": settings.region, "TZ": "UTC",
-        "FEAST_USAGE": "False", "PYTHONWARNINGS": "ignore"}
-    with tempfile.TemporaryDirectory(prefix="propensity-feast-") as directory:
-        rendered = Path(directory) / "feature_store.yaml"
-        rendered.write_text(yaml.safe_dump(store_options(settings)))
+        "PROPENSITY_HOME": str(settings.home),
+        "PROPENSITY_REGION": settings.region,
+        "TZ": "UTC",
+        "FEAST_USAGE": "False",
+        "PYTHONWARNINGS": "ignore",
+    }
+    with _rendered(settings) as options:
         yield (
-            [sys.executable, "-m", "feast.cli.cli", "-c", str(repository()), "-f", str(rendered), *arguments],
-            environment)
+            [sys.executable, "-m", "feast.cli.cli", "-c", str(repository()), "-f", str(options), *arguments],
+            environment,
+        )
+
+
+@contextmanager
+def _rendered(settings: Settings) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="propensity-feast-") as directory:
+        options = Path(directory) / "feature_store.yaml"
+        options.write_text(yaml.safe_dump(store_options(settings)))
+        yield options
 
 
 def _registry(settings: Settings) -> Path:

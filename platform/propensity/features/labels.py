@@ -42,8 +42,13 @@ def label_run_id(settings: Settings, as_of: datetime, imports: list[RunRecord]) 
     """Return the id of the labels that today's imports and settings give for `as_of`."""
     end = label_window_end(settings, as_of)
     return "labels-" + fingerprint(
-        settings.region, as_of.isoformat(), end.isoformat(), imports_before(imports, end),
-        settings.labels.event_types, resources.files("propensity.features").joinpath("labels.sql").read_text())
+        settings.region,
+        as_of.isoformat(),
+        end.isoformat(),
+        imports_before(imports, end),
+        settings.labels.event_types,
+        resources.files("propensity.features").joinpath("labels.sql").read_text(),
+    )
 
 
 def build_labels(settings: Settings, as_ofs: Sequence[datetime], progress: Progress = silent) -> list[Snapshot]:
@@ -60,8 +65,10 @@ def build_labels(settings: Settings, as_ofs: Sequence[datetime], progress: Progr
     _check_ended(settings, list(wanted), imports)
     lake = Lake(settings.lake)
     missing = {
-        as_of: run_id for as_of, run_id in wanted.items()
-        if not lake.has_run(columns.CATEGORY_LABELS, settings.region, run_id, as_of)}
+        as_of: run_id
+        for as_of, run_id in wanted.items()
+        if not lake.has_run(columns.CATEGORY_LABELS, settings.region, run_id, as_of)
+    }
     if missing:
         _build(settings, lake, missing, imports, progress)
     seconds = (time.monotonic() - started) / max(1, len(missing))
@@ -75,10 +82,12 @@ def _check_ended(settings: Settings, as_ofs: list[datetime], imports: list[RunRe
             raise MissingSnapshotError(
                 f"The label window of {as_of.isoformat()} ends at {label_window_end(settings, as_of).isoformat()}, "
                 f"but the events of region {settings.region!r} end by {end.isoformat()}: its labels aren't known yet. "
-                "Choose an earlier as_of, or import newer events.")
+                "Choose an earlier as_of, or import newer events."
+            )
         if not imports_before(imports, as_of):
             raise MissingSnapshotError(
-                f"Region {settings.region!r} has no event before {as_of.isoformat()}: nobody to label.")
+                f"Region {settings.region!r} has no event before {as_of.isoformat()}: nobody to label."
+            )
 
 
 def _build(
@@ -88,33 +97,64 @@ def _build(
     ends = [label_window_end(settings, as_of) for as_of in as_ofs]
     created = datetime.now(UTC)
     with lake_connection(settings) as connection:
-        connection.register("snapshots", pa.table({
-            "snapshot": pa.array(range(len(as_ofs)), pa.int32()),
-            "as_of_us": [int(as_of.timestamp() * 1_000_000) for as_of in as_ofs],
-            "end_us": [int(end.timestamp() * 1_000_000) for end in ends]}))
+        connection.register(
+            "snapshots",
+            pa.table(
+                {
+                    "snapshot": pa.array(range(len(as_ofs)), pa.int32()),
+                    "as_of_us": [int(as_of.timestamp() * 1_000_000) for as_of in as_ofs],
+                    "end_us": [int(end.timestamp() * 1_000_000) for end in ends],
+                }
+            ),
+        )
         types = settings.labels.event_types
-        connection.register("classes", pa.table({
-            "event_type": pa.array(types, pa.string()), "class": pa.array(range(1, len(types) + 1), pa.int32())}))
+        connection.register(
+            "classes",
+            pa.table(
+                {"event_type": pa.array(types, pa.string()), "class": pa.array(range(1, len(types) + 1), pa.int32())}
+            ),
+        )
         names = load_categories(settings).names
-        connection.register("categories", pa.table({
-            "category": pa.array(names, pa.string()), "category_index": pa.array(range(len(names)), pa.int32())}))
+        connection.register(
+            "categories",
+            pa.table(
+                {"category": pa.array(names, pa.string()), "category_index": pa.array(range(len(names)), pa.int32())}
+            ),
+        )
         connection.execute(
             resources.files("propensity.features").joinpath("staging.sql").read_text(),
-            {"files": event_files(settings, imports), "timezone": settings.timezone, "buckets": 1,
-             "end": int(max(ends).timestamp() * 1_000_000)})
+            {
+                "files": event_files(settings, imports),
+                "timezone": settings.timezone,
+                "buckets": 1,
+                "end": int(max(ends).timestamp() * 1_000_000),
+            },
+        )
         labels = connection.execute(
-            resources.files("propensity.features").joinpath("labels.sql").read_text()).to_arrow_table()
+            resources.files("propensity.features").joinpath("labels.sql").read_text()
+        ).to_arrow_table()
     for number, (as_of, run_id) in enumerate(runs.items()):
         rows = labels.filter(pc.equal(labels.column("snapshot"), number))
         n = rows.num_rows
         instant = pa.timestamp("us", "UTC")
         with lake.new_run(columns.CATEGORY_LABELS, settings.region, run_id, as_of) as directory:
-            pq.write_table(pa.table([
-                rows.column("customer_id"),
-                pa.repeat(pa.scalar(ends[number], instant), n), pa.repeat(pa.scalar(created, instant), n),
-                pa.repeat(settings.region, n), pa.repeat(run_id, n), pa.repeat(pa.scalar(as_of, instant), n),
-                rows.column("label_categories"), rows.column("label_classes"),
-            ], schema=LABEL_SCHEMA), directory / "part-0.parquet", compression="zstd")
+            pq.write_table(
+                pa.table(
+                    [
+                        rows.column("customer_id"),
+                        pa.repeat(pa.scalar(ends[number], instant), n),
+                        pa.repeat(pa.scalar(created, instant), n),
+                        pa.repeat(settings.region, n),
+                        pa.repeat(run_id, n),
+                        pa.repeat(pa.scalar(as_of, instant), n),
+                        rows.column("label_categories"),
+                        rows.column("label_classes"),
+                    ],
+                    schema=LABEL_SCHEMA,
+                ),
+                directory / "part-0.parquet",
+                compression="zstd",
+            )
         progress("labels", number + 1, len(runs))
 
 
@@ -125,7 +165,18 @@ def _record(settings: Settings, lake: Lake, as_of: datetime, run_id: str, second
     directory = lake.run_directory(columns.CATEGORY_LABELS, settings.region, run_id, as_of)
     rows = sum(pq.read_metadata(file).num_rows for file in directory.glob("*.parquet"))
     with catalogue_session(settings) as session:
-        record_run(session, RunRecord(
-            run_id, settings.region, "labels", "finished", as_of, rows, seconds, datetime.now(UTC),
-            {"label_window_end": label_window_end(settings, as_of).isoformat()}))
+        record_run(
+            session,
+            RunRecord(
+                run_id,
+                settings.region,
+                "labels",
+                "finished",
+                as_of,
+                rows,
+                seconds,
+                datetime.now(UTC),
+                {"label_window_end": label_window_end(settings, as_of).isoformat()},
+            ),
+        )
     return Snapshot(as_of, run_id, rows)

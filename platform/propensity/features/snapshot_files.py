@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     import duckdb
     import numpy.typing as npt
 
-    from propensity.features.dictionary import FeatureDictionary
     from propensity.warehouse.lake import Lake
 
 VALUE_DECIMALS = 4
 """Values are rounded: a parallel sum of floats differs in its last bits from run to run, a rebuild must not."""
+
+ROUNDING_OFFSET = 1.2345e-9
+"""Added before rounding. An average of a few amounts often lies on the middle between two decimals (541.01 / 8 =
+67.62625), where those last bits decide; this way the middle is where no simple fraction lies."""
 
 
 @dataclass(frozen=True)
@@ -43,35 +46,48 @@ class Entries:
 
 
 def signal_entries(
-    connection: duckdb.DuckDBPyConnection, dictionary: FeatureDictionary, signals: tuple[str, ...], keys: list[str]
+    connection: duckdb.DuckDBPyConnection,
+    feature_index: npt.NDArray[np.int32],
+    signals: tuple[str, ...],
+    keys: list[str],
 ) -> Entries:
-    """Return the non-zeros of the connection's table `signal`, whose keys are `keys` in sorted order."""
-    connection.register("signal_keys", pa.table({
-        "key": pa.array(keys, pa.string()), "key_number": np.arange(len(keys), dtype=np.int32)}))
+    """Return the non-zeros of the connection's table `signal`; a value beyond float32 is left out.
+
+    Args:
+        feature_index: Index of each signal with each key, (n_signals, n_keys).
+        keys: The keys that occur in the table, sorted.
+    """
+    connection.register(
+        "signal_keys",
+        pa.table({"key": pa.array(keys, pa.string()), "key_number": np.arange(len(keys), dtype=np.int32)}),
+    )
+    rounded = ", ".join(
+        f'TRY_CAST(round("{signal}"::DOUBLE + {ROUNDING_OFFSET}, {VALUE_DECIMALS}) AS FLOAT) AS value_{number}'
+        for number, signal in enumerate(signals)
+    )
     table = connection.execute(f"""
-        SELECT position::INTEGER AS position, key_number,
-               {", ".join(f'round(signal."{signal}"::DOUBLE, {VALUE_DECIMALS})::FLOAT AS "{signal}"' for signal in signals)}
-        FROM signal JOIN signal_keys USING (key) JOIN spine USING (snapshot, customer_id)
+        SELECT position::INTEGER AS position, key_number, {rounded}
+        FROM signal JOIN signal_keys USING (key) JOIN (SELECT snapshot, customer_id, position FROM spine)
+        USING (snapshot, customer_id)
     """).to_arrow_table()
     connection.unregister("signal_keys")
     position = table.column("position").to_numpy()
     key_number = table.column("key_number").to_numpy()
     parts = []
-    for signal in signals:
-        rows = np.flatnonzero(dictionary.signal == signal)
-        by_key = dict(zip(dictionary.key[rows], rows, strict=True))
-        index_of_key = np.array([by_key[key] for key in keys], np.int32)
-        value = table.column(signal).to_numpy()
+    for number in range(len(signals)):
+        value = table.column(f"value_{number}").to_numpy()
         stored = np.flatnonzero(np.isfinite(value) & (value != 0))
-        parts.append(Entries(position[stored], index_of_key[key_number[stored]], value[stored]))
-    return Entries(*(
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("position", "feature_index", "value")))
+        parts.append(Entries(position[stored], feature_index[number][key_number[stored]], value[stored]))
+    return Entries(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("position", "feature_index", "value"))
+    )
 
 
 def sparse_rows(entries: list[Entries], n_rows: int) -> csr_matrix:
     """Return the entries as a CSR, float32, (n_rows, …), indices sorted and unique in each row."""
     position, feature_index, value = (
-        np.concatenate([getattr(part, name) for part in entries]) for name in ("position", "feature_index", "value"))
+        np.concatenate([getattr(part, name) for part in entries]) for name in ("position", "feature_index", "value")
+    )
     width = int(feature_index.max(initial=-1)) + 1
     matrix = coo_matrix((value, (position, feature_index)), shape=(n_rows, width)).tocsr()
     matrix.sort_indices()
@@ -93,14 +109,23 @@ class SnapshotFiles:
 
     def __enter__(self) -> Self:
         """Create the staging directories."""
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def _open(self, stack: ExitStack) -> None:
         for as_of, run_id in self._runs.items():
             for family in columns.FAMILIES:
                 table = columns.feature_view(family)
-                directory = self._stack.enter_context(self._lake.new_run(table, self._region, run_id, as_of))
+                directory = stack.enter_context(self._lake.new_run(table, self._region, run_id, as_of))
                 self._writers[family, as_of] = pq.ParquetWriter(
-                    directory / "part-0.parquet", FEATURE_SCHEMA, compression="zstd", compression_level=1,
-                    use_dictionary=["customer_id", "region", "run_id"])
-        return self
+                    directory / "part-0.parquet",
+                    FEATURE_SCHEMA,
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=["customer_id", "region", "run_id"],
+                )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -129,23 +154,27 @@ class SnapshotFiles:
             if first == last:
                 continue
             start, end = int(rows.indptr[first]), int(rows.indptr[last])
-            offsets = pa.array((rows.indptr[first:last + 1] - start).astype(np.int32))
+            offsets = pa.array((rows.indptr[first : last + 1] - start).astype(np.int32))
             n = last - first
-            self._writers[family, as_of].write_batch(pa.RecordBatch.from_arrays([
-                self._customer_id.slice(first, n),
-                *_constants(n, as_of, self._created, self._region, run_id),
-                pa.ListArray.from_arrays(offsets, pa.array(rows.indices[start:end].astype(np.int32))),
-                pa.ListArray.from_arrays(offsets, pa.array(rows.data[start:end].astype(np.float32))),
-            ], schema=FEATURE_SCHEMA))
+            self._writers[family, as_of].write_batch(
+                pa.RecordBatch.from_arrays(
+                    [
+                        self._customer_id.slice(first, n),
+                        *_constants(n, as_of, self._created, self._region, run_id),
+                        pa.ListArray.from_arrays(offsets, pa.array(rows.indices[start:end].astype(np.int32))),
+                        pa.ListArray.from_arrays(offsets, pa.array(rows.data[start:end].astype(np.float32))),
+                    ],
+                    schema=FEATURE_SCHEMA,
+                )
+            )
 
-    def count_popularity(
-        self, connection: duckdb.DuckDBPyConnection, event_types: tuple[str, ...], days: int
-    ) -> None:
+    def count_popularity(self, connection: duckdb.DuckDBPyConnection, event_types: tuple[str, ...], days: int) -> None:
         """Add the bucket's customers who acted in each category in the `days` before each as_of."""
         index = {category: number for number, category in enumerate(self._categories)}
         for snapshot, category, customers in connection.execute(
             "SELECT snapshot, category, count(DISTINCT customer_id) FROM category_history "
-            "WHERE list_contains(?, event_type) AND age_days <= ? GROUP BY ALL", [list(event_types), days],
+            "WHERE list_contains(?, event_type) AND age_days <= ? GROUP BY ALL",
+            [list(event_types), days],
         ).fetchall():
             self._buyers[snapshot, index[category]] += customers
 
@@ -153,19 +182,29 @@ class SnapshotFiles:
         n = len(self._categories)
         for number, (as_of, run_id) in enumerate(self._runs.items()):
             directory = self._stack.enter_context(
-                self._lake.new_run(columns.CATEGORY_POPULARITY, self._region, run_id, as_of))
+                self._lake.new_run(columns.CATEGORY_POPULARITY, self._region, run_id, as_of)
+            )
             buyers = self._buyers[number]
-            pq.write_table(pa.Table.from_arrays([
-                pa.array(np.arange(n, dtype=np.int32)),
-                pa.array(self._categories, pa.string()),
-                *_constants(n, as_of, self._created, self._region, run_id),
-                pa.array(buyers),
-                pa.array((buyers / max(1, self._customers[number])).astype(np.float32)),
-            ], schema=POPULARITY_SCHEMA), directory / "part-0.parquet")
+            pq.write_table(
+                pa.Table.from_arrays(
+                    [
+                        pa.array(np.arange(n, dtype=np.int32)),
+                        pa.array(self._categories, pa.string()),
+                        *_constants(n, as_of, self._created, self._region, run_id),
+                        pa.array(buyers),
+                        pa.array((buyers / max(1, self._customers[number])).astype(np.float32)),
+                    ],
+                    schema=POPULARITY_SCHEMA,
+                ),
+                directory / "part-0.parquet",
+            )
 
 
 def _constants(n: int, as_of: datetime, created: datetime, region: str, run_id: str) -> list[pa.Array]:
     instant = pa.timestamp("us", "UTC")
     return [
-        pa.repeat(pa.scalar(as_of, instant), n), pa.repeat(pa.scalar(created, instant), n),
-        pa.repeat(region, n), pa.repeat(run_id, n)]
+        pa.repeat(pa.scalar(as_of, instant), n),
+        pa.repeat(pa.scalar(created, instant), n),
+        pa.repeat(region, n),
+        pa.repeat(run_id, n),
+    ]

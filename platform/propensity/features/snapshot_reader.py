@@ -37,23 +37,34 @@ def read_snapshot(settings: Settings, snapshot: Snapshot, batch_rows: int = 4096
             if not file.is_file():
                 raise MissingSnapshotError(
                     f"The lake lacks {file}. Build it again: propensity features build "
-                    f"--as-of {snapshot.as_of.isoformat()}")
+                    f"--as-of {snapshot.as_of.isoformat()}"
+                )
             parquet = stack.enter_context(pq.ParquetFile(file))
-            streams.append((view, parquet.iter_batches(
-                batch_rows, columns=[columns.CUSTOMER_ID, columns.EVENT_TIMESTAMP, columns.INDICES, columns.VALUES])))
+            streams.append(
+                (
+                    view,
+                    parquet.iter_batches(
+                        batch_rows,
+                        columns=[columns.CUSTOMER_ID, columns.EVENT_TIMESTAMP, columns.INDICES, columns.VALUES],
+                    ),
+                )
+            )
         while True:
-            parts = [(view, next(stream, None)) for view, stream in streams]
-            _, first = parts[0]
-            if first is None and all(part is None for _, part in parts):
+            parts = {view: next(stream, None) for view, stream in streams}
+            first_view, first = next(iter(parts.items()))
+            if first is None and all(part is None for part in parts.values()):
                 return
             arrays = {}
-            for view, part in parts:
+            for view, part in parts.items():
                 if first is None or part is None or not part.column(0).equals(first.column(0)):
                     raise WarehouseError(
-                        f"Snapshot {snapshot.run_id} is damaged: {view} has other customers than {parts[0][0]}. "
+                        f"Snapshot {snapshot.run_id} is damaged: {view} has other customers than {first_view}. "
                         f"Remove {lake.run_directory(view, settings.region, snapshot.run_id, snapshot.as_of)} "
-                        "and build it again.")
+                        "and build it again."
+                    )
                 arrays[view + SEPARATOR + columns.INDICES] = part.column(2)
                 arrays[view + SEPARATOR + columns.VALUES] = part.column(3)
-            yield pa.RecordBatch.from_pydict({
-                columns.CUSTOMER_ID: first.column(0), columns.EVENT_TIMESTAMP: first.column(1), **arrays})
+            assert first is not None
+            yield pa.RecordBatch.from_pydict(
+                {columns.CUSTOMER_ID: first.column(0), columns.EVENT_TIMESTAMP: first.column(1), **arrays}
+            )

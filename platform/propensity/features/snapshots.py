@@ -8,7 +8,7 @@ the SQL, the label event types), so finished work is never done twice and stale 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -18,10 +18,14 @@ import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.errors import MissingSnapshotError
-from propensity.features.dictionary_store import extend_dictionary
+from propensity.features.attributes import stage_attributes
+from propensity.features.dictionary_store import FeatureIndices
 from propensity.features.events import data_end, event_files, event_imports, imports_before
-from propensity.features.signal_files import SIGNAL_FILES, SignalFile
-from propensity.features.snapshot_files import Entries, SnapshotFiles, signal_entries, sparse_rows
+from propensity.features.generations import contents_of, run_of_contents
+from propensity.features.instants import instants, microseconds
+from propensity.features.signal_files import SIGNAL_FILES, SignalFile, check_signal_files
+from propensity.features.signal_table import run_signal_file
+from propensity.features.snapshot_files import VALUE_DECIMALS, Entries, SnapshotFiles, signal_entries, sparse_rows
 from propensity.progress import Progress, silent
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.categories import load_categories
@@ -38,50 +42,52 @@ POPULARITY_DAYS = 30
 EXPANDED_ROWS_PER_BUCKET = 10_000_000
 """Events times snapshots that are aggregated at once; about 1.5 GB at the peak."""
 
+AS_OFS_TOGETHER = 52
+"""As_ofs built at once: each keeps eight files open, and 1,024 is a usual limit. What is finished stays finished."""
+
 TABLES = (*(columns.feature_view(family) for family in columns.FAMILIES), columns.CATEGORY_POPULARITY)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A finished snapshot: its as_of, its run, and its number of customers."""
+    """A finished snapshot (or its labels): its as_of, its run, and its number of customers."""
 
     as_of: datetime
     run_id: str
     rows: int
 
-
-def snapshot_run_id(settings: Settings, as_of: datetime, imports: list[RunRecord]) -> str:
-    """Return the id of the snapshot that today's imports and SQL give for `as_of`."""
-    history = resources.files("propensity.features").joinpath("history.sql").read_text()
-    attributes = [run.run_id for run in list_runs(settings, kind="attributes")]
-    return "features-" + fingerprint(
-        settings.region, as_of.isoformat(), imports_before(imports, as_of), attributes, history, settings.timezone,
-        settings.labels.event_types, [(file.name, file.family, file.sql) for file in SIGNAL_FILES])
+    @property
+    def contents(self) -> str:
+        """Names what the run was made of: equal for runs of the same inputs."""
+        return contents_of(self.run_id)
 
 
-def build_snapshots(
-    settings: Settings, as_ofs: Sequence[datetime], progress: Progress = silent
-) -> list[Snapshot]:
+def build_snapshots(settings: Settings, as_ofs: Sequence[datetime], progress: Progress = silent) -> list[Snapshot]:
     """Build the snapshots of `as_ofs` that aren't there yet; return all of them in time order.
 
     Raises:
         MissingSnapshotError: The region has no event before one of the as_ofs, or the data ends before it.
+        SettingsError: An as_of has no time zone, or a signal file can't be used.
 
     Side effects: a run per as_of in each feature table and in `category_popularity`; the dictionary grows. Safe to
     repeat and to kill: a snapshot is there whole or not at all.
     """
-    started = time.monotonic()
     imports = event_imports(settings)
-    wanted = {as_of: snapshot_run_id(settings, as_of, imports) for as_of in sorted(set(as_ofs))}
-    _check_reach(settings, list(wanted), imports)
+    distinct = instants(as_ofs)
+    _check_reach(settings, distinct, imports)
+    check_signal_files(SIGNAL_FILES)
     lake = Lake(settings.lake)
-    missing = [
-        as_of for as_of, run_id in wanted.items()
-        if not all(lake.has_run(table, settings.region, run_id, as_of) for table in TABLES)]
-    if missing:
-        with lake_connection(settings) as connection:
-            _build(settings, connection, lake, {as_of: wanted[as_of] for as_of in missing}, imports, progress)
-    return _record(settings, lake, wanted, (time.monotonic() - started) / max(1, len(missing)))
+    with lake_connection(settings) as connection:
+        wanted = _wanted(settings, distinct, imports, stage_attributes(settings, connection))
+        missing = [as_of for as_of, run_id in wanted.items() if not _is_built(settings, lake, run_id, as_of)]
+        indices = FeatureIndices(settings) if missing else None
+        for first in range(0, len(missing), AS_OFS_TOGETHER):
+            assert indices is not None
+            started = time.monotonic()
+            runs = {as_of: wanted[as_of] for as_of in missing[first : first + AS_OFS_TOGETHER]}
+            _build(settings, connection, lake, indices, runs, imports, _part(progress, first, len(missing)))
+            _record(settings, lake, runs, (time.monotonic() - started) / len(runs))
+    return _record(settings, lake, wanted, 0.0)
 
 
 def find_snapshot(settings: Settings, as_of: datetime) -> Snapshot:
@@ -95,7 +101,8 @@ def find_snapshot(settings: Settings, as_of: datetime) -> Snapshot:
         day = as_of.astimezone(settings.zone)
         raise MissingSnapshotError(
             f"No feature snapshot for {as_of.isoformat()} in region {settings.region!r}. "
-            f"Build it: propensity features build --as-of {day.date() if day.hour == 0 else as_of.isoformat()}")
+            f"Build it: propensity features build --as-of {day.date() if day.hour == 0 else as_of.isoformat()}"
+        )
     return Snapshot(as_of, runs[-1].run_id, runs[-1].rows)
 
 
@@ -104,30 +111,67 @@ def _check_reach(settings: Settings, as_ofs: list[datetime], imports: list[RunRe
     for as_of in as_ofs:
         if not imports_before(imports, as_of):
             raise MissingSnapshotError(
-                f"Region {settings.region!r} has no event before {as_of.isoformat()}: nothing to build from.")
+                f"Region {settings.region!r} has no event before {as_of.isoformat()}: nothing to build from."
+            )
         if as_of > end:
             raise MissingSnapshotError(
                 f"The events of region {settings.region!r} end by {end.isoformat()}, before {as_of.isoformat()}. "
-                "Import newer events, or choose an earlier as_of.")
+                "Import newer events, or choose an earlier as_of."
+            )
+
+
+def _wanted(
+    settings: Settings, as_ofs: list[datetime], imports: list[RunRecord], attributes: Mapping[str, int]
+) -> dict[datetime, str]:
+    """Return the run that today's imports and SQL give for each as_of, rising."""
+    texts = [_sql("staging"), _sql("history")]
+    signals = [(file.name, file.family, file.sql) for file in SIGNAL_FILES]
+    recorded: dict[datetime, list[str]] = {}
+    for run in list_runs(settings, kind="features"):
+        if run.as_of is not None:
+            recorded.setdefault(run.as_of, []).append(run.run_id)
+    wanted = {}
+    for as_of in as_ofs:
+        contents = "features-" + fingerprint(
+            settings.region,
+            as_of.isoformat(),
+            imports_before(imports, as_of),
+            sorted(run_id for run_id, first_us in attributes.items() if first_us <= microseconds(as_of)),
+            texts,
+            settings.timezone,
+            settings.labels.event_types,
+            POPULARITY_DAYS,
+            VALUE_DECIMALS,
+            signals,
+        )
+        wanted[as_of] = run_of_contents(contents, recorded.get(as_of, []))
+    return wanted
+
+
+def _is_built(settings: Settings, lake: Lake, run_id: str, as_of: datetime) -> bool:
+    return all(lake.has_run(table, settings.region, run_id, as_of) for table in TABLES)
 
 
 def _build(
-    settings: Settings, connection: duckdb.DuckDBPyConnection, lake: Lake, runs: dict[datetime, str],
-    imports: list[RunRecord], progress: Progress,
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    indices: FeatureIndices,
+    runs: dict[datetime, str],
+    imports: list[RunRecord],
+    progress: Progress,
 ) -> None:
-    as_ofs = list(runs)
-    buckets = _stage(settings, connection, as_ofs, imports)
-    categories = load_categories(settings)
-    steps = buckets * len(SIGNAL_FILES)
-    with SnapshotFiles(lake, settings.region, runs, categories.names) as files:
-        for bucket in range(buckets):
-            connection.execute(f"SET VARIABLE bucket = {bucket}")
-            connection.execute(resources.files("propensity.features").joinpath("history.sql").read_text())
+    buckets = _stage(settings, connection, list(runs), imports)
+    with SnapshotFiles(lake, settings.region, runs, load_categories(settings).names) as files:
+        for number, (first, last) in enumerate(buckets):
+            connection.execute("SET VARIABLE first_customer = ?", [first])
+            connection.execute("SET VARIABLE last_customer = ?", [last])
+            connection.execute(_sql("history"))
             files.start_bucket(connection)
             results: dict[str, list[Entries]] = {family: [] for family in columns.FAMILIES}
-            for number, file in enumerate(SIGNAL_FILES):
-                results[file.family].append(_run_signal(settings, connection, file))
-                progress("features", bucket * len(SIGNAL_FILES) + number + 1, steps)
+            for position, file in enumerate(SIGNAL_FILES):
+                results[file.family].append(_run_signal(connection, indices, file))
+                progress("features", number * len(SIGNAL_FILES) + position + 1, len(buckets) * len(SIGNAL_FILES))
             for family in columns.FAMILIES:
                 files.write_family(family, sparse_rows(results.pop(family), files.n_rows))
             files.count_popularity(connection, settings.labels.event_types, POPULARITY_DAYS)
@@ -135,51 +179,88 @@ def _build(
 
 def _stage(
     settings: Settings, connection: duckdb.DuckDBPyConnection, as_ofs: list[datetime], imports: list[RunRecord]
-) -> int:
-    """Create `snapshots`, `staged` and `attributes`; return the number of buckets."""
-    relevant = [run for run in imports if run.run_id in imports_before(imports, as_ofs[-1])]
-    connection.execute("CREATE TEMP TABLE snapshots (snapshot INTEGER, as_of_us BIGINT)")
+) -> list[tuple[str, str]]:
+    """Create `snapshots` and `staged`; return the first and last customer_id of each bucket, rising.
+
+    Buckets follow the order of customers, so that a snapshot's rows stand in that order however many there were: a
+    build that was killed may be finished by one with other buckets.
+    """
+    relevant = set(imports_before(imports, as_ofs[-1]))
+    connection.execute("CREATE OR REPLACE TEMP TABLE snapshots (snapshot INTEGER, as_of_us BIGINT)")
     connection.executemany(
-        "INSERT INTO snapshots VALUES (?, ?)",
-        [(number, int(as_of.timestamp() * 1_000_000)) for number, as_of in enumerate(as_ofs)])
-    files = event_files(settings, relevant)
-    (events,) = connection.execute("SELECT count(*) FROM read_parquet(?)", [files]).fetchone() or (0,)
-    buckets = max(1, -(-events * len(as_ofs) // EXPANDED_ROWS_PER_BUCKET))
+        "INSERT INTO snapshots VALUES (?, ?)", [(number, microseconds(as_of)) for number, as_of in enumerate(as_ofs)]
+    )
+    connection.execute("DROP TABLE IF EXISTS staged")
     connection.execute(
-        resources.files("propensity.features").joinpath("staging.sql").read_text(),
-        {"files": files, "timezone": settings.timezone, "buckets": buckets,
-         "end": int(as_ofs[-1].timestamp() * 1_000_000)})
-    attributes = [str(file) for file in Lake(settings.lake).files(columns.CUSTOMERS, settings.region)]
-    source = (
-        f"SELECT customer_id, attribute, value, imported_timestamp, epoch_us(created_timestamp) AS created_us "
-        f"FROM read_parquet({attributes})" if attributes else
-        "SELECT NULL::VARCHAR AS customer_id, NULL::VARCHAR AS attribute, NULL::VARCHAR AS value, "
-        "NULL::TIMESTAMPTZ AS imported_timestamp, NULL::BIGINT AS created_us WHERE false")
-    connection.execute(f"CREATE TEMP TABLE attributes AS {source}")
-    return int(buckets)
+        _sql("staging"),
+        {
+            "files": event_files(settings, [run for run in imports if run.run_id in relevant]),
+            "timezone": settings.timezone,
+            "end": microseconds(as_ofs[-1]),
+        },
+    )
+    return connection.execute(
+        """
+        SELECT min(customer_id), max(customer_id)
+        FROM (
+            SELECT customer_id, (sum(count(*)) OVER (ORDER BY customer_id) - 1) * $snapshots // $rows AS bucket
+            FROM staged
+            GROUP BY customer_id
+        )
+        GROUP BY bucket
+        ORDER BY 1
+        """,
+        {"snapshots": len(as_ofs), "rows": EXPANDED_ROWS_PER_BUCKET},
+    ).fetchall()
 
 
-def _run_signal(settings: Settings, connection: duckdb.DuckDBPyConnection, file: SignalFile) -> Entries:
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE signal AS {file.sql}")
-    names = [name for name, *_ in connection.execute("DESCRIBE signal").fetchall()]
-    signals = tuple(names[3:])
-    keys = [key for (key,) in connection.execute(
-        "SELECT DISTINCT key FROM signal WHERE key IS NOT NULL ORDER BY key").fetchall()]
-    dictionary = extend_dictionary(settings, [(file, signals, keys)])
-    return signal_entries(connection, dictionary, signals, keys)
+def _run_signal(connection: duckdb.DuckDBPyConnection, indices: FeatureIndices, file: SignalFile) -> Entries:
+    signals = run_signal_file(connection, file)
+    keys = [
+        key
+        for (key,) in connection.execute(
+            "SELECT DISTINCT key FROM signal WHERE key IS NOT NULL ORDER BY key"
+        ).fetchall()
+    ]
+    return signal_entries(connection, indices.of(file, signals, keys), signals, keys)
 
 
 def _record(settings: Settings, lake: Lake, runs: dict[datetime, str], seconds: float) -> list[Snapshot]:
-    known = {run.run_id: run for run in list_runs(settings, kind="features")}
-    snapshots = []
-    for as_of, run_id in runs.items():
-        if run_id not in known:
-            directory = lake.run_directory(columns.feature_view("profile"), settings.region, run_id, as_of)
-            rows = sum(pq.read_metadata(file).num_rows for file in directory.glob("*.parquet"))
-            with catalogue_session(settings) as session:
-                record_run(session, RunRecord(
-                    run_id, settings.region, "features", "finished", as_of, rows, seconds, datetime.now(UTC), {}))
-            snapshots.append(Snapshot(as_of, run_id, rows))
-        else:
-            snapshots.append(Snapshot(as_of, run_id, known[run_id].rows))
-    return snapshots
+    """Record those of the runs that aren't; return all of them."""
+    known = {run.run_id: run.rows for run in list_runs(settings, kind="features")}
+    new = {as_of: run_id for as_of, run_id in runs.items() if run_id not in known}
+    for as_of, run_id in new.items():
+        directory = lake.run_directory(columns.feature_view("profile"), settings.region, run_id, as_of)
+        known[run_id] = sum(pq.read_metadata(file).num_rows for file in directory.glob("*.parquet"))
+    if new:
+        with catalogue_session(settings) as session:
+            for as_of, run_id in new.items():
+                record_run(
+                    session,
+                    RunRecord(
+                        run_id,
+                        settings.region,
+                        "features",
+                        "finished",
+                        as_of,
+                        known[run_id],
+                        seconds,
+                        datetime.now(UTC),
+                        {},
+                    ),
+                )
+    return [Snapshot(as_of, run_id, known[run_id]) for as_of, run_id in runs.items()]
+
+
+def _part(progress: Progress, built: int, missing: int) -> Progress:
+    """Return a progress of the next as_ofs, in hundredths of one: `built` of `missing` were built before."""
+    together = min(AS_OFS_TOGETHER, missing - built)
+
+    def report(step: str, done: int, total: int) -> None:
+        progress(step, 100 * built + 100 * together * done // total, 100 * missing)
+
+    return report
+
+
+def _sql(name: str) -> str:
+    return resources.files("propensity.features").joinpath(f"{name}.sql").read_text()

@@ -1,4 +1,7 @@
--- Every event that matters for the newest snapshot, with integer instants and a bucket of customers; read once.
+-- Every event that may matter for the newest snapshot, with integer instants; the files are read once.
+--
+-- Instants are integers (microseconds since 1970, UTC): DuckDB's arithmetic on TIMESTAMPTZ is fifty times slower.
+-- known_us is when an event may first be used: strictly after it happened, and not before it was recorded.
 CREATE TEMP TABLE staged AS
 SELECT
     customer_id,
@@ -16,8 +19,6 @@ SELECT
     discount,
     basket_id,
     promoted,
-    campaign_type,
-    -- md5, not hash(): a rebuild on another DuckDB must put customers into the same buckets.
-    (md5_number_lower(customer_id) % $buckets)::INTEGER AS bucket
+    campaign_type
 FROM read_parquet($files)
 WHERE epoch_us(event_timestamp) < $end
