@@ -184,5 +184,6 @@ def command(*arguments: str) -> list[str]:
 
 def rows_of(pattern: str, query: str = "SELECT *") -> list[tuple]:
     """Query the Parquet files of a pattern, past all the platform's own readers."""
-    with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
         return connection.sql(f"{query} FROM read_parquet('{pattern}', hive_partitioning = false)").fetchall()

@@ -114,13 +114,20 @@ def run_sql(settings: Settings, query: str) -> pd.DataFrame:
     """
     with sql_connection(settings) as connection:
         statements = connection.extract_statements(query)
-        answers = [duckdb.ExpectedResultType.QUERY_RESULT in statement.expected_result_type for statement in statements]
-        if not answers or not (answers[-1] or statements[-1].type == duckdb.StatementType.COPY):
+        if not statements or not _answers(statements[-1]):
             raise InputError(
                 "That is no query: SQL here works on a copy of the catalogue, so what it changes is lost. "
                 'See the tables: propensity sql "SHOW TABLES"'
             )
         return connection.execute(query).df()
+
+
+def _answers(statement: duckdb.Statement) -> bool:
+    expected = statement.expected_result_type
+    changes = duckdb.ExpectedResultType.CHANGED_ROWS in expected
+    return statement.type == duckdb.StatementType.COPY or (
+        duckdb.ExpectedResultType.QUERY_RESULT in expected and not changes
+    )
 
 
 def _require_publication(settings: Settings, *, online: bool = False) -> None:

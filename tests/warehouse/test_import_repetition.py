@@ -16,6 +16,7 @@ from propensity.warehouse import importing
 from propensity.warehouse.event_sources import import_events_from
 from propensity.warehouse.import_result import ImportResult
 from propensity.warehouse.runs import list_runs
+from propensity.warehouse.sql_views import refresh_views, sql_connection
 from tests.warehouse.event_texts import GOOD, HEADER, import_items, import_text
 from tests.warehouse.tables import events, files
 
@@ -109,9 +110,18 @@ def test_another_reading_of_the_same_rows_replaces_the_first(settings: Settings,
     assert [run.run_id for run in event_imports(settings)] == [right.run.run_id]
     states = {run.run_id: run.state for run in list_runs(settings)}
     assert states == {wrong.run.run_id: "superseded", right.run.run_id: "finished"}
+    refresh_views(settings)
+    with sql_connection(settings) as connection:
+        assert connection.execute("SELECT run_id FROM events").fetchall() == [(right.run.run_id,)]
     back = import_events_from(settings, str(source), timezone="UTC")
     assert back.run.run_id == wrong.run.run_id
     assert events(settings, "event_timestamp") == [(datetime(2017, 5, 1, 12, tzinfo=UTC),)]
+
+
+def test_a_forgotten_column_is_mended_by_naming_it(settings: Settings, source: Path) -> None:
+    import_text(settings, source, "customer_id,event_timestamp,category,price\nc1,2017-05-01,WINE,2.5\n")
+    import_events_from(settings, str(source), column_names={"value": "price"})
+    assert events(settings, "value") == [(2.5,)]
 
 
 def test_mended_items_let_a_repeated_import_bring_the_rows_that_named_them(

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from propensity import columns
 from propensity.errors import MissingSnapshotError
 from propensity.features.events import data_end, event_files, event_imports, imports_before
+from propensity.features.generations import run_of_contents
+from propensity.features.instants import instants, microseconds
 from propensity.features.snapshots import Snapshot
 from propensity.progress import Progress, silent
 from propensity.warehouse.catalogue_session import catalogue_session
@@ -39,7 +41,7 @@ def label_window_end(settings: Settings, as_of: datetime) -> datetime:
 
 
 def label_run_id(settings: Settings, as_of: datetime, imports: list[RunRecord]) -> str:
-    """Return the id of the labels that today's imports and settings give for `as_of`."""
+    """Return what names the labels that today's imports and settings give for `as_of`; their first run's id."""
     end = label_window_end(settings, as_of)
     return "labels-" + fingerprint(
         settings.region,
@@ -47,7 +49,8 @@ def label_run_id(settings: Settings, as_of: datetime, imports: list[RunRecord]) 
         end.isoformat(),
         imports_before(imports, end),
         settings.labels.event_types,
-        resources.files("propensity.features").joinpath("labels.sql").read_text(),
+        _sql("staging"),
+        _sql("labels"),
     )
 
 
@@ -56,13 +59,22 @@ def build_labels(settings: Settings, as_ofs: Sequence[datetime], progress: Progr
 
     Raises:
         MissingSnapshotError: A window hasn't ended by the newest imported event, or nothing precedes an as_of.
+        SettingsError: An as_of has no time zone.
 
     Side effects: a run per as_of in `category_labels`. Safe to repeat and to kill.
     """
     started = time.monotonic()
     imports = event_imports(settings)
-    wanted = {as_of: label_run_id(settings, as_of, imports) for as_of in sorted(set(as_ofs))}
-    _check_ended(settings, list(wanted), imports)
+    distinct = instants(as_ofs)
+    _check_ended(settings, distinct, imports)
+    recorded = _recorded(settings)
+    wanted = {
+        as_of: run_of_contents(
+            label_run_id(settings, as_of, imports),
+            [run.run_id for run in recorded.get(label_window_end(settings, as_of), [])],
+        )
+        for as_of in distinct
+    }
     lake = Lake(settings.lake)
     missing = {
         as_of: run_id
@@ -71,8 +83,33 @@ def build_labels(settings: Settings, as_ofs: Sequence[datetime], progress: Progr
     }
     if missing:
         _build(settings, lake, missing, imports, progress)
-    seconds = (time.monotonic() - started) / max(1, len(missing))
-    return [_record(settings, lake, as_of, run_id, seconds) for as_of, run_id in wanted.items()]
+    return _record(settings, lake, wanted, recorded, (time.monotonic() - started) / max(1, len(missing)))
+
+
+def find_labels(settings: Settings, as_of: datetime) -> Snapshot:
+    """Return the newest labels built for the window of `as_of`, those that Feast gives. Read-only.
+
+    Raises:
+        MissingSnapshotError: There are none.
+    """
+    runs = _recorded(settings).get(label_window_end(settings, as_of), [])
+    if not runs or runs[-1].as_of != as_of:
+        raise MissingSnapshotError(
+            f"No labels for the {settings.labels.horizon_days} days from {as_of.isoformat()} in region "
+            f"{settings.region!r}. Build them: propensity labels build --as-of {as_of.astimezone(settings.zone).date()}"
+        )
+    return Snapshot(as_of, runs[-1].run_id, runs[-1].rows)
+
+
+def _recorded(settings: Settings) -> dict[datetime, list[RunRecord]]:
+    """Return the label runs by the end of their window, oldest first.
+
+    By its end, not by its start: that is the time of a label's row in Feast, where the run recorded last wins.
+    """
+    recorded: dict[datetime, list[RunRecord]] = {}
+    for run in list_runs(settings, kind="labels"):
+        recorded.setdefault(datetime.fromisoformat(run.detail["label_window_end"]), []).append(run)
+    return recorded
 
 
 def _check_ended(settings: Settings, as_ofs: list[datetime], imports: list[RunRecord]) -> None:
@@ -102,8 +139,8 @@ def _build(
             pa.table(
                 {
                     "snapshot": pa.array(range(len(as_ofs)), pa.int32()),
-                    "as_of_us": [int(as_of.timestamp() * 1_000_000) for as_of in as_ofs],
-                    "end_us": [int(end.timestamp() * 1_000_000) for end in ends],
+                    "as_of_us": [microseconds(as_of) for as_of in as_ofs],
+                    "end_us": [microseconds(end) for end in ends],
                 }
             ),
         )
@@ -122,16 +159,15 @@ def _build(
             ),
         )
         connection.execute(
-            resources.files("propensity.features").joinpath("staging.sql").read_text(),
+            _sql("staging"),
             {
                 "files": event_files(settings, imports),
                 "timezone": settings.timezone,
-                "buckets": 1,
-                "end": int(max(ends).timestamp() * 1_000_000),
+                                "end": microseconds(max(ends)),
             },
         )
         labels = connection.execute(
-            resources.files("propensity.features").joinpath("labels.sql").read_text()
+            _sql("labels")
         ).to_arrow_table()
     for number, (as_of, run_id) in enumerate(runs.items()):
         rows = labels.filter(pc.equal(labels.column("snapshot"), number))
@@ -158,25 +194,38 @@ def _build(
         progress("labels", number + 1, len(runs))
 
 
-def _record(settings: Settings, lake: Lake, as_of: datetime, run_id: str, seconds: float) -> Snapshot:
-    known = [run for run in list_runs(settings, kind="labels", as_of=as_of) if run.run_id == run_id]
-    if known:
-        return Snapshot(as_of, run_id, known[0].rows)
-    directory = lake.run_directory(columns.CATEGORY_LABELS, settings.region, run_id, as_of)
-    rows = sum(pq.read_metadata(file).num_rows for file in directory.glob("*.parquet"))
+def _record(
+    settings: Settings,
+    lake: Lake,
+    runs: dict[datetime, str],
+    recorded: dict[datetime, list[RunRecord]],
+    seconds: float,
+) -> list[Snapshot]:
+    """Record those of the runs that aren't; return all of them."""
+    known = {run.run_id: run.rows for same_end in recorded.values() for run in same_end}
     with catalogue_session(settings) as session:
-        record_run(
-            session,
-            RunRecord(
-                run_id,
-                settings.region,
-                "labels",
-                "finished",
-                as_of,
-                rows,
-                seconds,
-                datetime.now(UTC),
-                {"label_window_end": label_window_end(settings, as_of).isoformat()},
-            ),
-        )
-    return Snapshot(as_of, run_id, rows)
+        for as_of, run_id in runs.items():
+            if run_id in known:
+                continue
+            directory = lake.run_directory(columns.CATEGORY_LABELS, settings.region, run_id, as_of)
+            known[run_id] = sum(pq.read_metadata(file).num_rows for file in directory.glob("*.parquet"))
+            end = label_window_end(settings, as_of)
+            record_run(
+                session,
+                RunRecord(
+                    run_id,
+                    settings.region,
+                    "labels",
+                    "finished",
+                    as_of,
+                    known[run_id],
+                    seconds,
+                    datetime.now(UTC),
+                    {"label_window_end": end.isoformat()},
+                ),
+            )
+    return [Snapshot(as_of, run_id, known[run_id]) for as_of, run_id in runs.items()]
+
+
+def _sql(name: str) -> str:
+    return resources.files("propensity.features").joinpath(f"{name}.sql").read_text()
