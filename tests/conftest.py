@@ -38,9 +38,9 @@ def shop_directory(shared_directory) -> Path:
 def imported_home(shared_directory, shop_directory) -> Path:
     """A home with the shop's events and customers, and nothing else. For reading: copy it to change it."""
 
-    from propensity.api import Platform
-
     def build(home: Path) -> None:
+        from propensity.api import Platform  # noqa: PLC0415 - seconds that most tests needn't wait for
+
         platform = Platform(shop.settings_of(home))
         platform.import_customers(str(shop_directory / "customers.csv"))
         platform.import_events(str(shop_directory / "events.parquet"))

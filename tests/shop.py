@@ -182,8 +182,10 @@ def command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).parent / "propensity"), *arguments]
 
 
-def rows_of(pattern: str, query: str = "SELECT *") -> list[tuple]:
+def rows_of(pattern: str, query: str = "SELECT *", *, order: str | None = None) -> list[tuple]:
     """Query the Parquet files of a pattern, past all the platform's own readers."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        return connection.sql(f"{query} FROM read_parquet('{pattern}', hive_partitioning = false)").fetchall()
+        ordered = f" ORDER BY {order}" if order else ""
+        files = f"read_parquet('{pattern}', hive_partitioning = false)"
+        return connection.sql(f"{query} FROM {files}{ordered}").fetchall()

@@ -8,23 +8,26 @@ by Ctrl-C.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 import warnings
-from typing import Final
+from typing import Final, NoReturn
 
 import typer
 
 from propensity.commands.imports import imports
 from propensity.commands.reading import reading
 from propensity.commands.stages import stages
-from propensity.console import print_error
+from propensity.console import messages, print_error
 from propensity.errors import PropensityError, WarehouseLockedError
 from propensity.settings import load_settings
 
 EX_TEMPFAIL: Final = 75
-STOPPED: Final = 130
+KILLED: Final = 128
+"""A shell adds the number of the signal."""
+STOPPED: Final = KILLED + signal.SIGINT
 
 LIBRARIES: Final = {
     "_duckdb": "Check the home directory and its disk; `propensity config` names it.",
@@ -55,8 +58,10 @@ def feast(context: typer.Context) -> None:
     """Run Feast's own command line with the configured home and region, e.g. `propensity feast entities list`."""
     from propensity.features.feature_store import feast_command  # noqa: PLC0415 - Feast takes seconds to import
 
+    signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C goes to Feast as well, which knows how it wants to end
     with feast_command(load_settings(), context.args) as (command, environment):
-        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
+        code = subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
+    raise typer.Exit(code if code >= 0 else KILLED - code)
 
 
 def main() -> None:
@@ -65,16 +70,13 @@ def main() -> None:
     os.environ["TZ"] = "UTC"
     time.tzset()
     warnings.filterwarnings("ignore")  # libraries' deprecations are for our tests, not for our users
+    before = signal.signal(signal.SIGINT, _stop)
     try:
         app()
     except WarehouseLockedError as error:
         _fail(str(error), EX_TEMPFAIL)
     except PropensityError as error:
         _fail(str(error), 1)
-    except SystemExit as leaving:
-        if leaving.code == STOPPED:  # typer's answer to Ctrl-C
-            print_error("Stopped. What was finished stays; the same command goes on from there.")
-        raise
     except OSError as error:
         _fail(f"{error}. Check the path and the disk, then repeat the command.", 1)
     except Exception as error:
@@ -82,9 +84,19 @@ def main() -> None:
         if what_next is None:
             raise
         _fail(f"{_first_line(error)} {what_next}", 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _fail(message: str, code: int) -> None:
+def _stop(number: int, frame: object) -> NoReturn:
+    """Leave at once: every stage can be killed, and the libraries below each have their own way with Ctrl-C."""
+    del number, frame
+    messages.show_cursor()
+    print_error("Stopped. What was finished stays; the same command goes on from there.")
+    os._exit(STOPPED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
     print_error(message)
     sys.exit(code)
 

@@ -19,6 +19,7 @@ from propensity.training.cutoffs import training_cutoffs
 from propensity.training.service import TrainingResult, train, training_is_due
 from propensity.warehouse.lake import Lake
 from propensity.warehouse.migration import migrate
+from propensity.warehouse.region_lock import alone_in_region
 from propensity.warehouse.regions import check_region
 from propensity.warehouse.sql_views import refresh_views
 
@@ -68,11 +69,17 @@ def run(settings: Settings, as_of: datetime, observer: Observer | None = None) -
     Idempotent and resumable: killed at any moment and started again, it ends with what an undisturbed run gives.
 
     Raises:
+        WarehouseLockedError: Another process is running this region.
         PropensityError: A stage can't go on; what was finished before stays.
 
     Side effects: those of the stages.
     """
     observer = observer or SilentObserver()
+    with alone_in_region(settings):
+        return _run(settings, as_of, observer)
+
+
+def _run(settings: Settings, as_of: datetime, observer: Observer) -> PipelineResult:
     with _stage(observer, "migrate") as done:
         migrate(settings)
         check_region(settings)

@@ -71,6 +71,7 @@ def test_to_dict_is_json_with_null_for_what_is_not_defined() -> None:
     labels, probabilities, repeat = random_window()
     evaluation = evaluate(labels, probabilities, repeat)
     figures = json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))
+    assert Evaluation.from_dict(figures).to_dict() == figures
     assert figures["households"] == 60
     assert figures["all"]["log_loss"] == evaluation.all.log_loss
     assert figures["repeat"]["propensity_scored_precision_at_10"] is None

@@ -86,11 +86,14 @@ class Evaluation:
     @classmethod
     def from_dict(cls, figures: dict[str, Any]) -> Evaluation:
         """Read what `to_dict` returned."""
-        segments = {
-            name: Segment(**{figure: math.nan if value is None else value for figure, value in figures[name].items()})
-            for name in ("all", "repeat", "explore")
-        }
-        return cls(figures["households"], figures["categories"], **segments)
+
+        def segment(name: str) -> Segment:
+            values: dict[str, Any] = {
+                figure: math.nan if value is None else value for figure, value in figures[name].items()
+            }
+            return Segment(**values)
+
+        return cls(figures["households"], figures["categories"], segment("all"), segment("repeat"), segment("explore"))
 
 
 def evaluate(

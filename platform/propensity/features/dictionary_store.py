@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,10 +31,19 @@ def load_dictionary(settings: Settings) -> FeatureDictionary:
     return FeatureDictionary(family, signal, key, category_index.astype(np.int32))
 
 
+@dataclass(frozen=True)
+class Occurring:
+    """What a signal file gave: the names of its signals and the keys that occurred, sorted."""
+
+    file: SignalFile
+    signals: tuple[str, ...]
+    keys: list[str]
+
+
 class FeatureIndices:
     """The dictionary during a build: gives every (signal, key) its index, a new one where it has none.
 
-    The catalogue is opened for what is new only, since each opening costs as much as a small signal.
+    The catalogue is opened for what is new only, and once for all files: each opening costs as much as a small signal.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,59 +54,82 @@ class FeatureIndices:
         with catalogue_session(settings) as session:
             self._load(session)
 
-    def of(self, file: SignalFile, signals: Sequence[str], keys: Sequence[str]) -> npt.NDArray[np.int32]:
-        """Return the index of each of the file's signals with each key, int32, (n_signals, n_keys).
+    def of(self, signal: str, keys: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Return the signal's index with each key, int32, (n_keys,)."""
+        index = self._index.get(signal, {})
+        return np.array([index[key] for key in keys], np.int32)
+
+    def extend(self, built: Sequence[Occurring]) -> None:
+        """Give an index to every (signal, key) that has none.
 
         Raises:
-            SettingsError: The file is category-aligned, but a key is no category.
+            SettingsError: Two files give a signal of the same name, or a key of a category-aligned file is no category.
 
         Side effects: appends to the catalogue's `features`, updates `signals`. Safe to repeat: what is known stays.
         """
-        described = (file.family, file.key_kind, file.category_aligned)
-        if any(self._described.get(signal) != described for signal in signals) or any(
-            not self._index.get(signal, {}).keys() >= set(keys) for signal in signals
-        ):
-            self._extend(file, signals, keys)
-        return np.array([[self._index[signal][key] for key in keys] for signal in signals], np.int32)
-
-    def _extend(self, file: SignalFile, signals: Sequence[str], keys: Sequence[str]) -> None:
+        _check_names(built)
+        described = {
+            signal: (each.file.family, each.file.key_kind, each.file.category_aligned)
+            for each in built
+            for signal in each.signals
+        }
+        if all(self._described.get(signal) == what for signal, what in described.items()) and not self._new(built):
+            return
         region = self._settings.region
         with catalogue_session(self._settings) as session:
             self._load(session)  # another build may have been faster
-            new = [(signal, key) for signal in signals for key in keys if key not in self._index.get(signal, {})]
-            aligned = _category_indices(session, region, file, keys)
-            for signal in signals:
-                session.merge(
-                    Signal(
-                        region=region,
-                        signal=signal,
-                        family=file.family,
-                        key_kind=file.key_kind,
-                        category_aligned=file.category_aligned,
-                    )
-                )
-            session.flush()
+            new = self._new(built)
+            categories = _category_indices(session, region)
+            _check_aligned(new, categories, region)
             first = sum(len(known) for known in self._index.values())
-            _append(
+            names = list(described)
+            _put(
                 session,
-                pa.table(
-                    {
-                        "region": pa.repeat(region, len(new)),
-                        "feature_index": np.arange(first, first + len(new), dtype=np.int32),
-                        "family": pa.repeat(file.family, len(new)),
-                        "signal": pa.array([signal for signal, _ in new], pa.string()),
-                        "key": pa.array([key for _, key in new], pa.string()),
-                        "category_index": np.array([aligned.get(key, -1) for _, key in new], np.int32),
-                    }
-                ),
+                "INSERT OR REPLACE INTO signals",
+                {
+                    "region": pa.repeat(region, len(names)),
+                    "signal": names,
+                    "family": [described[signal][0] for signal in names],
+                    "key_kind": [described[signal][1] for signal in names],
+                    "category_aligned": [described[signal][2] for signal in names],
+                },
             )
-            self._load(session)
+            _put(
+                session,
+                "INSERT INTO features",
+                {
+                    "region": pa.repeat(region, len(new)),
+                    "feature_index": np.arange(first, first + len(new), dtype=np.int32),
+                    "family": pa.array([file.family for file, _, _ in new], pa.string()),
+                    "signal": pa.array([signal for _, signal, _ in new], pa.string()),
+                    "key": pa.array([key for _, _, key in new], pa.string()),
+                    "category_index": np.array(
+                        [categories[key] if file.category_aligned else -1 for file, _, key in new], np.int32
+                    ),
+                },
+            )
+        self._described |= described
+        for index, (_, signal, key) in enumerate(new, start=first):
+            self._index.setdefault(signal, {})[key] = index
+
+    def _new(self, built: Sequence[Occurring]) -> list[tuple[SignalFile, str, str]]:
+        return [
+            (each.file, signal, key)
+            for each in built
+            for signal in each.signals
+            for key in each.keys
+            if key not in self._index.get(signal, {})
+        ]
 
     def _load(self, session: Session) -> None:
         region = self._settings.region
         self._described = {
-            row.signal: (row.family, row.key_kind, row.category_aligned)
-            for row in session.scalars(select(Signal).where(Signal.region == region))
+            signal: (family, key_kind, category_aligned)
+            for signal, family, key_kind, category_aligned in session.execute(
+                select(Signal.signal, Signal.family, Signal.key_kind, Signal.category_aligned).where(
+                    Signal.region == region
+                )
+            )
         }
         self._index = {}
         table = _features(session, region)
@@ -115,30 +148,40 @@ def _features(session: Session, region: str) -> pa.Table:
     )
 
 
-def _append(session: Session, table: pa.Table) -> None:
+def _put(session: Session, insert_into: str, rows: dict[str, Any]) -> None:
     # DuckDB's row-by-row insert takes minutes where this takes milliseconds.
     raw = _duckdb(session)
-    raw.register("new_features", table)
-    names = ", ".join(table.column_names)
-    session.execute(text(f"INSERT INTO features ({names}) SELECT {names} FROM new_features"))
-    raw.unregister("new_features")
+    raw.register("new_rows", pa.table(rows))
+    names = ", ".join(rows)
+    session.execute(text(f"{insert_into} ({names}) SELECT {names} FROM new_rows"))
+    raw.unregister("new_rows")
 
 
 def _duckdb(session: Session) -> Any:
     return session.connection().connection.driver_connection
 
 
-def _category_indices(session: Session, region: str, file: SignalFile, keys: Sequence[str]) -> dict[str, int]:
-    if not file.category_aligned:
-        return {}
-    known = {
-        row.category: row.category_index
-        for row in session.execute(select(Category.category, Category.category_index).where(Category.region == region))
-    }
-    for key in keys:
-        if key not in known:
+def _category_indices(session: Session, region: str) -> dict[str, int]:
+    rows = session.execute(select(Category.category, Category.category_index).where(Category.region == region))
+    return {row.category: row.category_index for row in rows}
+
+
+def _check_names(built: Sequence[Occurring]) -> None:
+    given: dict[str, str] = {}
+    for each in built:
+        for signal in each.signals:
+            if signal in given:
+                raise SettingsError(
+                    f"signals/{each.file.name}.sql and signals/{given[signal]}.sql both give a signal {signal!r}. "
+                    "Name one of them otherwise."
+                )
+            given[signal] = each.file.name
+
+
+def _check_aligned(new: Sequence[tuple[SignalFile, str, str]], categories: dict[str, int], region: str) -> None:
+    for file, _, key in new:
+        if file.category_aligned and key not in categories:
             raise SettingsError(
                 f"Signal file {file.name!r} is category-aligned, but its key {key!r} is no category of region "
                 f"{region!r}. Select the column category as key, or leave out category_aligned in SIGNAL_FILES."
             )
-    return known

@@ -163,12 +163,10 @@ def _build(
             {
                 "files": event_files(settings, imports),
                 "timezone": settings.timezone,
-                                "end": microseconds(max(ends)),
+                "end": microseconds(max(ends)),
             },
         )
-        labels = connection.execute(
-            _sql("labels")
-        ).to_arrow_table()
+        labels = connection.execute(_sql("labels")).to_arrow_table()
     for number, (as_of, run_id) in enumerate(runs.items()):
         rows = labels.filter(pc.equal(labels.column("snapshot"), number))
         n = rows.num_rows

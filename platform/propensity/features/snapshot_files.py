@@ -36,26 +36,19 @@ class Entries:
 
     Attributes:
         position: Row in the bucket's spine, int32, (n,).
-        feature_index: int32, (n,).
+        column: What the value is of, int32, (n,): the key's number at first, then the feature_index.
         value: float32, (n,), never zero.
     """
 
     position: npt.NDArray[np.int32]
-    feature_index: npt.NDArray[np.int32]
+    column: npt.NDArray[np.int32]
     value: npt.NDArray[np.float32]
 
 
-def signal_entries(
-    connection: duckdb.DuckDBPyConnection,
-    feature_index: npt.NDArray[np.int32],
-    signals: tuple[str, ...],
-    keys: list[str],
-) -> Entries:
-    """Return the non-zeros of the connection's table `signal`; a value beyond float32 is left out.
+def signal_entries(connection: duckdb.DuckDBPyConnection, signals: tuple[str, ...], keys: list[str]) -> list[Entries]:
+    """Return each signal's non-zeros in the connection's table `signal`, whose sorted keys are `keys`.
 
-    Args:
-        feature_index: Index of each signal with each key, (n_signals, n_keys).
-        keys: The keys that occur in the table, sorted.
+    A value beyond float32 is left out.
     """
     connection.register(
         "signal_keys",
@@ -73,20 +66,18 @@ def signal_entries(
     connection.unregister("signal_keys")
     position = table.column("position").to_numpy()
     key_number = table.column("key_number").to_numpy()
-    parts = []
+    entries = []
     for number in range(len(signals)):
         value = table.column(f"value_{number}").to_numpy()
         stored = np.flatnonzero(np.isfinite(value) & (value != 0))
-        parts.append(Entries(position[stored], feature_index[number][key_number[stored]], value[stored]))
-    return Entries(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("position", "feature_index", "value"))
-    )
+        entries.append(Entries(position[stored], key_number[stored], value[stored]))
+    return entries
 
 
 def sparse_rows(entries: list[Entries], n_rows: int) -> csr_matrix:
-    """Return the entries as a CSR, float32, (n_rows, …), indices sorted and unique in each row."""
+    """Return entries by feature_index as a CSR, float32, (n_rows, …), indices sorted and unique in each row."""
     position, feature_index, value = (
-        np.concatenate([getattr(part, name) for part in entries]) for name in ("position", "feature_index", "value")
+        np.concatenate([getattr(part, name) for part in entries]) for name in ("position", "column", "value")
     )
     width = int(feature_index.max(initial=-1)) + 1
     matrix = coo_matrix((value, (position, feature_index)), shape=(n_rows, width)).tocsr()

@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.errors import MissingSnapshotError
 from propensity.features.attributes import stage_attributes
-from propensity.features.dictionary_store import FeatureIndices
+from propensity.features.dictionary_store import FeatureIndices, Occurring
 from propensity.features.events import data_end, event_files, event_imports, imports_before
 from propensity.features.generations import contents_of, run_of_contents
 from propensity.features.instants import instants, microseconds
@@ -168,12 +169,14 @@ def _build(
             connection.execute("SET VARIABLE last_customer = ?", [last])
             connection.execute(_sql("history"))
             files.start_bucket(connection)
-            results: dict[str, list[Entries]] = {family: [] for family in columns.FAMILIES}
+            built = []
             for position, file in enumerate(SIGNAL_FILES):
-                results[file.family].append(_run_signal(connection, indices, file))
+                built.append(_run_signal(connection, file))
                 progress("features", number * len(SIGNAL_FILES) + position + 1, len(buckets) * len(SIGNAL_FILES))
+            indices.extend([occurring for occurring, _ in built])
             for family in columns.FAMILIES:
-                files.write_family(family, sparse_rows(results.pop(family), files.n_rows))
+                files.write_family(family, sparse_rows(_of_family(family, built, indices), files.n_rows))
+            built.clear()
             files.count_popularity(connection, settings.labels.event_types, POPULARITY_DAYS)
 
 
@@ -214,15 +217,23 @@ def _stage(
     ).fetchall()
 
 
-def _run_signal(connection: duckdb.DuckDBPyConnection, indices: FeatureIndices, file: SignalFile) -> Entries:
+def _run_signal(connection: duckdb.DuckDBPyConnection, file: SignalFile) -> tuple[Occurring, list[Entries]]:
     signals = run_signal_file(connection, file)
-    keys = [
-        key
-        for (key,) in connection.execute(
-            "SELECT DISTINCT key FROM signal WHERE key IS NOT NULL ORDER BY key"
-        ).fetchall()
-    ]
-    return signal_entries(connection, indices.of(file, signals, keys), signals, keys)
+    rows = connection.execute("SELECT DISTINCT key FROM signal WHERE key IS NOT NULL ORDER BY key").fetchall()
+    keys = [str(key) for (key,) in rows]
+    return Occurring(file, signals, keys), signal_entries(connection, signals, keys)
+
+
+def _of_family(family: str, built: Sequence[tuple[Occurring, list[Entries]]], indices: FeatureIndices) -> list[Entries]:
+    """Return the entries of the family's signals by feature_index; a family without signals has none."""
+    nothing = np.empty(0, np.int32)
+    found = [Entries(nothing, nothing, np.empty(0, np.float32))]
+    for occurring, entries in built:
+        if occurring.file.family == family:
+            for signal, part in zip(occurring.signals, entries, strict=True):
+                index = indices.of(signal, occurring.keys)
+                found.append(Entries(part.position, index[part.column], part.value))
+    return found
 
 
 def _record(settings: Settings, lake: Lake, runs: dict[datetime, str], seconds: float) -> list[Snapshot]:

@@ -20,6 +20,7 @@ from propensity.progress import Progress, silent
 from propensity.scoring.scorer import Scorer
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.lake import Lake
+from propensity.warehouse.regions import check_region
 from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
 from propensity.warehouse.schemas import PROPENSITY_SCHEMA
 from propensity.warehouse.sql_views import refresh_views
@@ -57,6 +58,7 @@ def score(
         model_version: By default `registry.model_for(settings, as_of)`.
 
     Raises:
+        UnknownRegionError: The region was never imported.
         MissingSnapshotError: No snapshot was built for `as_of`.
         UnknownModelError: No such model, or none trained by `as_of`.
         ArtifactError: The artifact is damaged.
@@ -66,6 +68,7 @@ def score(
     only an older one is, its scores are published anew, since the newest counts.
     """
     started = time.monotonic()
+    check_region(settings)
     snapshot = find_snapshot(settings, as_of)
     model = model_for(settings, as_of) if model_version is None else find_model(settings, model_version)
     artifact = read_artifact(model.artifact)

@@ -46,7 +46,12 @@ def training_cutoffs(settings: Settings, trained_as_of: datetime) -> Cutoffs:
     candidates = (
         local_days_later(newest, -step * options.cutoff_every_days, settings) for step in range(options.cutoffs)
     )
-    refit = tuple(sorted(as_of for as_of in candidates if as_of >= earliest))
+    # Where a clock change skips the local time of day, days back and forth again may end an hour later.
+    refit = tuple(
+        sorted(
+            as_of for as_of in candidates if as_of >= earliest and label_window_end(settings, as_of) <= trained_as_of
+        )
+    )
     train = tuple(as_of for as_of in refit if label_window_end(settings, as_of) <= refit[-1])
     if not train:
         raise TrainingError(

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from propensity.errors import UnknownModelError
-from propensity.features.events import event_imports
-from propensity.features.labels import label_run_id
+from propensity.features.labels import find_labels
 from propensity.features.snapshots import find_snapshot
 from propensity.models.artifact import TrainingFacts, read_artifact, write_artifact
 from propensity.models.registry import RegisteredModel, list_models, model_for, register_model
@@ -70,11 +69,14 @@ def train(settings: Settings, trained_as_of: datetime, progress: Progress = sile
 
 
 def data_fingerprint(settings: Settings, cutoffs: Cutoffs) -> str:
-    """Return a name for the features and labels of the cut-offs: their run ids say what they were made of."""
-    imports = event_imports(settings)
+    """Return a name for the features and labels of the cut-offs, those that Feast gives: their runs' contents.
+
+    Raises:
+        MissingSnapshotError: A snapshot or labels are missing.
+    """
     return fingerprint(
         settings.region,
-        [(find_snapshot(settings, as_of).run_id, label_run_id(settings, as_of, imports)) for as_of in cutoffs.refit],
+        [(find_snapshot(settings, as_of).contents, find_labels(settings, as_of).contents) for as_of in cutoffs.refit],
         cutoffs.train,
     )
 

@@ -18,9 +18,10 @@ from propensity import columns
 from propensity.errors import MissingSnapshotError
 from propensity.features.dictionary_store import load_dictionary
 from propensity.features.feature_store import open_feature_store
+from propensity.features.instants import instants
 from propensity.features.labels import label_window_end
 from propensity.features.popularity import popularity
-from propensity.features.snapshots import Snapshot, find_snapshot
+from propensity.features.snapshots import TABLES, Snapshot, find_snapshot
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.training.examples import Examples
 from propensity.warehouse.categories import Categories, load_categories
@@ -57,8 +58,9 @@ def training_set(settings: Settings, as_ofs: Sequence[datetime], *, labels: bool
 
     Raises:
         MissingSnapshotError: A snapshot or the labels of one of the as_ofs were not built.
+        SettingsError: An as_of has no time zone.
     """
-    as_ofs = sorted(set(as_ofs))
+    as_ofs = instants(as_ofs)
     snapshots = [find_snapshot(settings, as_of) for as_of in as_ofs]
     store = open_feature_store(settings)
     dictionary, categories = load_dictionary(settings), load_categories(settings)
@@ -77,12 +79,16 @@ def training_set(settings: Settings, as_ofs: Sequence[datetime], *, labels: bool
 
 
 def _customers(settings: Settings, snapshot: Snapshot) -> npt.NDArray[np.object_]:
-    table = columns.feature_view("profile")
-    directory = Lake(settings.lake).run_directory(table, settings.region, snapshot.run_id, snapshot.as_of)
-    if not directory.is_dir():
-        raise MissingSnapshotError(
-            f"The lake lacks {directory}. Build it again: propensity features build --as-of {snapshot.as_of.isoformat()}"
-        )
+    lake = Lake(settings.lake)
+    for table in TABLES:
+        # Without this check an older snapshot within Feast's ttl would stand in for the missing files.
+        if not lake.has_run(table, settings.region, snapshot.run_id, snapshot.as_of):
+            directory = lake.run_directory(table, settings.region, snapshot.run_id, snapshot.as_of)
+            raise MissingSnapshotError(
+                f"The lake lacks {directory}. Build it again: "
+                f"propensity features build --as-of {snapshot.as_of.isoformat()}"
+            )
+    directory = lake.run_directory(columns.feature_view("profile"), settings.region, snapshot.run_id, snapshot.as_of)
     ids = pq.read_table(directory, columns=[columns.CUSTOMER_ID], partitioning=None).column(0).to_numpy()
     return np.sort(ids)
 
