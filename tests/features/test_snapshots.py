@@ -235,7 +235,7 @@ def test_a_new_signal_file_adds_features_and_leaves_the_others(built, tmp_path, 
 def test_a_signal_file_that_cannot_be_used_is_named(home, tmp_path, monkeypatch, sql, line, said):
     with_signal(monkeypatch, tmp_path / "signals", sql, **line)
     before = lake_files(home)
-    with pytest.raises(SettingsError, match="more|brands") as raised:
+    with pytest.raises(SettingsError, match=r"more|brands") as raised:
         build_snapshots(home, AS_OFS)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)

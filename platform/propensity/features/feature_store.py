@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from feast import FeatureStore
 
 from propensity.errors import WarehouseError
 from propensity.settings import project_root
 from propensity.warehouse.runs import fingerprint
 
 if TYPE_CHECKING:
+    from feast import FeatureStore
+
     from propensity.settings import Settings
 
 
@@ -62,6 +63,8 @@ def open_feature_store(settings: Settings) -> FeatureStore:
     Side effects: sets the process's time zone to UTC: Feast's sqlite store reads event times as local time, so in
     New York every score would look four hours older than it is.
     """
+    from feast import FeatureStore  # noqa: PLC0415 - seconds that most commands needn't wait for
+
     os.environ["TZ"] = "UTC"
     time.tzset()
     if not _registry(settings).is_file():

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 POPULARITY_DAYS = 30
-EXPANDED_ROWS_PER_BUCKET = 10_000_000
+EXPANDED_ROWS_PER_BUCKET = 8_000_000
 """Events times snapshots that are aggregated at once; about 1.5 GB at the peak."""
 
 AS_OFS_TOGETHER = 52

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -24,30 +25,22 @@ def materialize(settings: Settings, run: RunRecord) -> bool:
 
     Side effects: writes to the online store and to Feast's registry; marks the run in the catalogue.
     """
-    online = [other for other in list_runs(settings, kind="scoring") if other.detail.get("online")]
-    if run.as_of is None or any(
-        other.run_id == run.run_id or (other.as_of or run.as_of) > run.as_of for other in online
-    ):
+    views = [columns.TOP_CATEGORIES_VIEW] + ([columns.CATEGORY_PROPENSITY] if settings.online_full_vectors else [])
+    recorded = {other.run_id: other for other in list_runs(settings, kind="scoring") if other.detail.get("online")}
+    newest = max((other.as_of for other in recorded.values() if other.as_of is not None), default=run.as_of)
+    mine = recorded.get(run.run_id)
+    if run.as_of is None or newest is None or newest > run.as_of:
+        return False
+    if mine is not None and set(views) <= set(mine.detail.get("online_views", [])):
         return False
     store = open_feature_store(settings)
-    views = [columns.TOP_CATEGORIES_VIEW] + ([columns.CATEGORY_PROPENSITY] if settings.online_full_vectors else [])
     with contextlib.redirect_stdout(io.StringIO()):  # Feast prints its own progress
         store.materialize(
             start_date=run.as_of - timedelta(seconds=1),
             end_date=run.as_of + timedelta(seconds=1),
             feature_views=views,
         )
-    marked = RunRecord(
-        run.run_id,
-        run.region,
-        run.kind,
-        run.state,
-        run.as_of,
-        run.rows,
-        run.seconds,
-        run.created_timestamp,
-        run.detail | {"online": datetime.now(UTC).isoformat()},
-    )
+    detail = run.detail | {"online": datetime.now(UTC).isoformat(), "online_views": views}
     with catalogue_session(settings) as session:
-        record_run(session, marked)
+        record_run(session, dataclasses.replace(run, detail=detail))
     return True
