@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -95,9 +96,12 @@ def histories(draw: st.DrawFn) -> tuple[list[datetime], list[Event], list[list[A
                 created_timestamp=st.one_of(st.none(), st.none(), moments),
             ),
             min_size=1,
-            max_size=40,
+            max_size=32,
         )
     )
+    # Lines of known baskets that were recorded at another time.
+    more = draw(st.lists(st.tuples(st.sampled_from(events), st.one_of(st.none(), moments), amounts), max_size=8))
+    events += [replace(event, created_timestamp=created, value=value) for event, created, value in more]
     attributes = draw(
         st.lists(
             st.lists(
@@ -119,7 +123,7 @@ def histories(draw: st.DrawFn) -> tuple[list[datetime], list[Event], list[list[A
 
 
 @pytest.mark.parametrize("event_types", [("purchase",), ("view", "purchase")], ids=["K=2", "K=3"])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories())
 def test_snapshots_and_labels_are_what_the_definitions_say(event_types, history):
     as_ofs, drawn, attributes = history
