@@ -146,6 +146,26 @@ def test_attributes_recorded_by_the_as_of_are_known(controls):
     }
 
 
+def test_the_attribute_dated_last_stands(tmp_path):
+    """Not the one imported last: an older value may be delivered later. Of equal dates the later import corrects."""
+    as_of = AS_OFS[0]
+    first = [
+        Attribute("a", "age", "new", as_of - 10 * DAY),
+        Attribute("a", "age", "old", as_of - 90 * DAY),
+        Attribute("a", "kids", "1", as_of - 10 * DAY),
+    ]
+    second = [
+        Attribute("a", "age", "oldest", as_of - 400 * DAY),
+        Attribute("a", "age", "undated"),
+        Attribute("a", "kids", "2", as_of - 10 * DAY),
+    ]
+    events = [Event("a", as_of - 500 * DAY, category="BREAD"), Event("a", as_of, category="BREAD")]
+    as_ofs = [as_of - 401 * DAY, as_of - 200 * DAY, as_of - 50 * DAY, as_of]
+    snapshots = build(tmp_path / "home", as_ofs, events, first, second)
+    known = [{key for _, signal, key in found.features if signal == "attribute"} for found in snapshots]
+    assert known == [{"age=undated"}, {"age=oldest"}, {"age=old"}, {"age=new", "kids=2"}]
+
+
 def test_a_line_recorded_late_joins_its_basket_from_then_on(tmp_path):
     """One occasion in every snapshot, as large as was known then; not one more."""
     as_of = AS_OFS[0]
