@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from propensity.feast_duckdb import dialect, types
@@ -15,7 +16,6 @@ from propensity.feast_duckdb.errors import EntityFrameError
 from propensity.feast_duckdb.relation import Relation
 from propensity.feast_duckdb.spine import EVENT_TIMESTAMP, Spine, unique_name
 
-LATEST = "9223372036854775807"
 _NEVER_CREATED = "(-9223372036854775807)"  # rows without a creation time lose every tie
 _NUMBERS = (
     "TINYINT",
@@ -66,6 +66,10 @@ class ViewRequest:
     features: tuple[tuple[str, str, Any], ...]
     ttl_us: int | None
 
+    def event_us(self) -> str:
+        """Write the event time in microseconds."""
+        return self.relation.epoch_us(self.timestamp)
+
     def created_us(self) -> str:
         """Write the creation time in microseconds."""
         if self.created is None:
@@ -108,12 +112,8 @@ def join_script(
         EntityFrameError: names or key types can't be joined.
     """
     _require_distinct_names(spine, requests)
-    variables = unique_name("bound")
-    lower, upper = f"getvariable('{variables}_lower')", f"getvariable('{variables}_upper')"
-    statements = [
-        f"SET VARIABLE {variables}_lower = (SELECT min(event_us) FROM {spine.table})",
-        f"SET VARIABLE {variables}_upper = (SELECT max(event_us) FROM {spine.table})",
-    ]
+    span, statements = _span_of(spine.table, "event_us")
+    instants: dict[tuple[str, ...], _Instants] = {}
     columns = [f"{spine.column(name)} AS {dialect.name(name)}" for name in spine.names]
     joins: list[str] = []
     for index, request in enumerate(requests):
@@ -121,16 +121,22 @@ def join_script(
         if request.relation.is_empty:
             columns += [f"NULL::{types.duckdb_type(kind)} AS {dialect.name(out)}" for out, _, kind in request.features]
             continue
-        alive = f"({lower} - {request.ttl_us})" if request.ttl_us is not None else None
-        view_window = window or Window(alive, upper)
+        oldest = f"({span.lower} - {request.ttl_us})" if request.ttl_us is not None else None
+        view_window = window or Window(oldest, span.upper)
         staged, staging = _numbered(request, view_window)
+        keys = tuple(_spine_key(request, spine, key) for key in request.keys)
+        if keys not in instants:  # views of one entity share its numbers
+            instants[keys] = _instants(spine, keys)
+            statements += instants[keys].statements
         located = unique_name("located")
-        statements += [*staging, _locate(staged, spine, located, view_window, known_only=known_only)]
-        joins.append(_fetch(staged, located, view_window, index))
+        winners, measured = _span_of(located, "t")
+        locating = _locate(staged, instants[keys], located, span, view_window, known_only=known_only)
+        statements += [*staging, *locating, *measured]
+        joins.append(_fetch(staged, located, winners, index))
         columns += [
             f"view_{index}.f{place} AS {dialect.name(out)}" for place, (out, _, _) in enumerate(staged.features)
         ]
-    query = dialect.render("fetch", columns=", ".join(columns), spine=spine.table, joins="\n".join(joins))
+    query = dialect.render("result", columns=", ".join(columns), spine=spine.table, joins="\n".join(joins))
     names = (*spine.names, *(out for request in requests for out, _, _ in request.features))
     return Script((*spine.statements, *statements), query, names)
 
@@ -149,7 +155,7 @@ def _require_distinct_names(spine: Spine, requests: Sequence[ViewRequest]) -> No
 
 def _numbered(request: ViewRequest, window: Window) -> tuple[ViewRequest, list[str]]:
     relation = request.relation
-    if relation.row_id is not None:
+    if relation.row_id:
         return request, []
     created = [request.created] if request.created else []
     features = [source for _, source, _ in request.features]
@@ -159,43 +165,102 @@ def _numbered(request: ViewRequest, window: Window) -> tuple[ViewRequest, list[s
     return replace(request, relation=staged), statements
 
 
-def _locate(request: ViewRequest, spine: Spine, located: str, window: Window, *, known_only: bool) -> str:
-    relation = request.relation
-    pairs = [
-        (f"k{place}", _spine_key(request, spine, key), relation.column(column))
-        for place, (key, column) in enumerate(request.keys.items())
+def _span_of(table: str, column: str) -> tuple[Window, list[str]]:
+    """Measure a table's instants into variables, which prune row groups where a subquery would not."""
+    statements = [
+        f"SET VARIABLE {table}_{bound} = (SELECT {function}({column}) FROM {table})"
+        for bound, function in (("lower", "min"), ("upper", "max"))
     ]
-    entities = ", ".join(f"{ours.removeprefix('spine.')} AS {key}" for key, ours, _ in pairs)
-    matching = " AND ".join(f"wanted.{key} = {theirs}" for key, _, theirs in pairs)
-    ttl = request.ttl_us
-    parts = {
-        "located": located,
-        "spine": spine.table,
-        "source": relation.from_sql,
-        "source_keys": "".join(f"{theirs} AS {key}, " for key, _, theirs in pairs),
-        "event_us": relation.epoch_us(request.timestamp),
-        "created_us": request.created_us(),
-        "row_id": relation.row_id or "",
-        "within": relation.between(request.timestamp, window.lower, window.upper),
-        "only_spine_keys": (
-            f"SEMI JOIN (SELECT DISTINCT {entities} FROM {spine.table} AS spine) AS wanted ON {matching}"
-            if pairs
-            else ""
+    return Window(f"getvariable('{table}_lower')", f"getvariable('{table}_upper')"), statements
+
+
+@dataclass(frozen=True)
+class _Instants:
+    """The spine as one view's keys see it: temporary tables of numbered keys and of (id, event_us, pos)."""
+
+    entities: str
+    table: str
+    statements: tuple[str, ...]
+
+
+def _instants(spine: Spine, ours: tuple[str, ...]) -> _Instants:
+    entities, table = unique_name("entities"), unique_name("instants")
+    names = [f"k{place}" for place in range(len(ours))]
+    statements = (
+        dialect.render(
+            "entities",
+            entities=entities,
+            spine=spine.table,
+            key_names="".join(f"{name}, " for name in names),
+            keys=", ".join(f"{column} AS {name}" for name, column in zip(names, ours, strict=True)) or "NULL",
         ),
-        "equal_keys": "".join(f"{ours} = feature.{key} AND " for key, ours, _ in pairs),
-        # Feast's ttl is inclusive, so the edge row must match.
-        "alive": "TRUE" if ttl is None else f"feature.rank.t >= spine.event_us - {ttl}",
-    }
-    if not (known_only and request.created):
-        return dialect.render("locate", latest=LATEST, **parts)
-    keys = [key for key, _, _ in pairs]
-    return dialect.render(
-        "locate_known",
-        key_names="".join(f"{key}, " for key in keys),
-        partition=f"PARTITION BY {', '.join(keys)}" if keys else "",
-        created_within=relation.between(request.created, None, window.upper),
-        **parts,
+        dialect.render(
+            "instants",
+            instants=table,
+            entities=entities,
+            spine=spine.table,
+            matching=_matching(ours),
+        ),
     )
+    return _Instants(entities, table, statements)
+
+
+def _matching(columns: Sequence[str]) -> str:
+    return dialect.conjunction(f"{column} = entity.k{place}" for place, column in enumerate(columns))
+
+
+def _locate(
+    request: ViewRequest, instants: _Instants, located: str, span: Window, window: Window, *, known_only: bool
+) -> list[str]:
+    relation, event_us, created_us = request.relation, request.event_us(), request.created_us()
+    candidates, newest = unique_name("candidates"), unique_name("newest")
+    within = partial(relation.between, request.timestamp)
+    ttl = request.ttl_us
+    parts: dict[str, str] = {
+        "candidates": candidates,
+        "newest": newest,
+        "located": located,
+        "entities": instants.entities,
+        "instants": instants.table,
+        "source": relation.from_sql,
+        "matching": _matching([relation.column(column) for column in request.keys.values()]),
+        "event_us": event_us,
+        "created_us": created_us,
+        "place": relation.place(),
+        # Feast's ttl is inclusive, so the edge row must match.
+        "alive": "TRUE" if ttl is None else f"candidate.t >= instant.event_us - {ttl}",
+    }
+    if known_only and request.created:
+        known_us = f"greatest({event_us}, {created_us})"
+        created_by = partial(relation.between, request.created, None)  # a NULL creation is never known
+        after = dialect.conjunction(
+            [within(window.lower, window.upper), created_by(span.upper), f"{known_us} > {span.lower}"]
+        )
+        parts |= {
+            "known_us": known_us,
+            "oldest_us": str(span.lower),
+            "until_spine": dialect.conjunction([within(window.lower, span.lower), created_by(span.lower)]),
+            "within_spine": after,
+        }
+        return [
+            dialect.render("candidates_known", **parts),
+            dialect.render("located_known", **parts),
+            f"DROP TABLE {candidates}",
+        ]
+    found, measured = _span_of(newest, "t")
+    parts |= {
+        "until_spine": within(window.lower, span.lower),
+        "within_spine": within(window.lower, window.upper, after_us=span.lower),
+        "within_newest": within(found.lower, found.upper),
+    }
+    return [
+        dialect.render("candidates", **parts),
+        dialect.render("newest", **parts),
+        f"DROP TABLE {candidates}",
+        *measured,
+        dialect.render("located", **parts),
+        f"DROP TABLE {newest}",
+    ]
 
 
 def _spine_key(request: ViewRequest, spine: Spine, key: str) -> str:
@@ -210,17 +275,19 @@ def _spine_key(request: ViewRequest, spine: Spine, key: str) -> str:
     return spine.column(key)
 
 
-def _fetch(request: ViewRequest, located: str, window: Window, index: int) -> str:
+def _fetch(request: ViewRequest, located: str, winners: Window, index: int) -> str:
     relation = request.relation
-    features = [f"{relation.column(source)} AS f{place}" for place, (_, source, _) in enumerate(request.features)]
+    features = [relation.column(source) for _, source, _ in request.features] or ["NULL"]
     return dialect.render(
-        "fetch_join",
+        "fetch",
         index=str(index),
         located=located,
-        row_id=relation.row_id or "",
-        features=", ".join(features) or "NULL AS f0",
+        columns=", ".join(f"wide.f{place}" for place in range(len(features))),
+        features=", ".join(f"{column} AS f{place}" for place, column in enumerate(features)),
         source=relation.from_sql,
-        within=relation.between(request.timestamp, window.lower, window.upper),
+        row_id=", ".join(f"{column} AS {name}" for name, column in relation.place_names().items()),
+        row_id_names=", ".join(relation.place_names()),
+        within=relation.between(request.timestamp, winners.lower, winners.upper),
     )
 
 
