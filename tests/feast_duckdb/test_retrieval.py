@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,13 +15,16 @@ import pytest
 from feast import Entity, Field, FileSource, PushSource, RequestSource, ValueType
 from feast.errors import EntityTimestampInferenceException, FeastEntityDFMissingColumnsError
 from feast.types import Int64, String
+from scipy.sparse import csr_matrix
 
 from propensity.feast_duckdb import (
     EntityFrameError,
     MissingColumnError,
     SourceNotFoundError,
     UnsupportedSourceError,
+    retrieval,
 )
+from propensity.feast_duckdb.point_in_time import Script
 
 from .views import CUSTOMER, UTC_US, entities, history, hour, retrieve, source, view, write
 
@@ -414,3 +418,33 @@ def test_many_rows_become_known_at_once(tmp_path: Path) -> None:
     rows = [("a", event, 50, event) for event in np.random.default_rng(1).permutation(50).tolist()]
     write(tmp_path / "purchases/0.parquet", history(*rows))
     assert scores(tmp_path, entities(("a", 49), ("a", 50)), filter_by_created_timestamp=True) == [None, 49]
+
+
+def test_csr_from_the_result_without_a_copy(repo: Path) -> None:
+    spine = entities(*[(customer, 5) for customer in "abab"] * 50_000)
+    rows = retrieve(repo, [view(source())], ["purchases:indices", "purchases:values"], spine).to_arrow()
+    indices, values = (rows.column(name).chunk(0) for name in ("indices", "values"))
+    assert rows.column("indices").num_chunks == 1
+    made = csr_matrix(
+        (values.values.to_numpy(), indices.values.to_numpy(), indices.offsets.to_numpy()), shape=(rows.num_rows, 100)
+    )
+    assert made.data.ctypes.data == values.values.buffers()[1].address
+    assert made.indices.ctypes.data == indices.values.buffers()[1].address
+    assert made.nnz == len(indices.values) > 0
+
+
+def test_lists_beyond_32_bit_offsets_take_smaller_chunks() -> None:
+    class Result:
+        """Refuses the first two batch sizes, as DuckDB refuses lists of more than 2**31 elements."""
+
+        def to_arrow_table(self, batch_rows: int) -> pa.Table:
+            if batch_rows > 1 << 11:
+                raise duckdb.InvalidInputException("Arrow Appender: The maximum combined list offset is 2147483647")
+            return pa.table({"batch_rows": [batch_rows]})
+
+        def execute(self, query: str) -> Result:
+            assert query == "SELECT 1"
+            return self
+
+    found: Any = Result()
+    assert retrieval._table(found, Script((), "SELECT 1", ("x",))).column(0).to_pylist() == [1 << 11]
