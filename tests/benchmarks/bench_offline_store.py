@@ -148,7 +148,8 @@ def compare(label: str, case: Case) -> dict[str, Cost]:
         raise RuntimeError(f"{label}: the stores disagree: {stock.checksum} and {ours.checksum}.")
     print(
         f"{label:34s} stock {stock.cpu:6.2f} CPU s {stock.peak:5.2f} GB   "
-        f"ours {ours.cpu:5.2f} CPU s {ours.peak:5.2f} GB   {stock.cpu / ours.cpu:5.1f}x CPU {stock.peak / ours.peak:4.1f}x memory",
+        f"ours {ours.cpu:5.2f} CPU s {ours.peak:5.2f} GB   "
+        f"{stock.cpu / ours.cpu:5.1f}x CPU {stock.peak / ours.peak:4.1f}x memory",
         flush=True,
     )
     return costs
