@@ -24,7 +24,7 @@ from propensity.feast_duckdb import (
     UnsupportedSourceError,
     retrieval,
 )
-from propensity.feast_duckdb.point_in_time import Script
+from propensity.feast_duckdb.request import Script
 
 from .views import CUSTOMER, UTC_US, entities, history, hour, retrieve, source, view, write
 

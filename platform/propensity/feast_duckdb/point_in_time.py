@@ -1,22 +1,20 @@
 """Point-in-time retrieval as SQL: locate each spine row's newest feature row by key, then fetch the winners.
 
-The ASOF join carries keys and row numbers only, so its cost grows with rows, not with rows × snapshots, and
+The ASOF join carries numbered keys and event times only, so its cost grows with rows, not with rows × snapshots, and
 wide columns (lists) are read once, for winning rows alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
 from propensity.feast_duckdb import dialect, types
 from propensity.feast_duckdb.errors import EntityFrameError
-from propensity.feast_duckdb.relation import Relation
+from propensity.feast_duckdb.locate import Instants, instants_of, locate, span_of
+from propensity.feast_duckdb.request import Script, ViewRequest, Window
 from propensity.feast_duckdb.spine import EVENT_TIMESTAMP, Spine, unique_name
 
-_NEVER_CREATED = "(-9223372036854775807)"  # rows without a creation time lose every tie
 _NUMBERS = (
     "TINYINT",
     "SMALLINT",
@@ -28,72 +26,6 @@ _NUMBERS = (
     "UBIGINT",
     "DOUBLE",
 )
-
-
-@dataclass(frozen=True)
-class Script:
-    """Statements to run in order on one connection, and the query that then gives the rows.
-
-    Attributes:
-        statements: set-up.
-        query: the result; its columns come in the order of `names`.
-        names: the result's column names, free of the rules that SQL has for names.
-    """
-
-    statements: tuple[str, ...]
-    query: str
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ViewRequest:
-    """What one feature view adds to the result.
-
-    Attributes:
-        view: its name, for messages.
-        relation: where its rows are.
-        keys: spine column -> source column.
-        timestamp, created: source columns of the event time and, if any, of the creation time.
-        features: (output name, source column, declared Feast type), in output order.
-        ttl_us: for how many microseconds a row lives, its last instant included; None for ever.
-    """
-
-    view: str
-    relation: Relation
-    keys: dict[str, str]
-    timestamp: str
-    created: str | None
-    features: tuple[tuple[str, str, Any], ...]
-    ttl_us: int | None
-
-    def event_us(self) -> str:
-        """Write the event time in microseconds."""
-        return self.relation.epoch_us(self.timestamp)
-
-    def created_us(self) -> str:
-        """Write the creation time in microseconds."""
-        if self.created is None:
-            return _NEVER_CREATED
-        return f"coalesce({self.relation.epoch_us(self.created)}, {_NEVER_CREATED})"
-
-    def require(self) -> None:
-        """Check that the source has each column that the view names.
-
-        Raises:
-            MissingColumnError: it hasn't.
-        """
-        role = f"needed by feature view {self.view!r}"
-        created = [self.created] if self.created else []
-        features = [source for _, source, _ in self.features]
-        self.relation.require([*self.keys.values(), self.timestamp, *created, *features], role)
-
-
-@dataclass(frozen=True)
-class Window:
-    """The event times that can matter to a view, as SQL in microseconds; no `lower` reaches back for ever."""
-
-    lower: str | None
-    upper: str
 
 
 def join_script(
@@ -112,8 +44,8 @@ def join_script(
         EntityFrameError: names or key types can't be joined.
     """
     _require_distinct_names(spine, requests)
-    span, statements = _span_of(spine.table, "event_us")
-    instants: dict[tuple[str, ...], _Instants] = {}
+    span, statements = span_of(spine.table, "event_us")
+    instants: dict[tuple[str, ...], Instants] = {}
     columns = [f"{spine.column(name)} AS {dialect.name(name)}" for name in spine.names]
     joins: list[str] = []
     for index, request in enumerate(requests):
@@ -126,11 +58,11 @@ def join_script(
         staged, staging = _numbered(request, view_window)
         keys = tuple(_spine_key(request, spine, key) for key in request.keys)
         if keys not in instants:  # views of one entity share its numbers
-            instants[keys] = _instants(spine, keys)
+            instants[keys] = instants_of(spine, keys)
             statements += instants[keys].statements
         located = unique_name("located")
-        winners, measured = _span_of(located, "t")
-        locating = _locate(staged, instants[keys], located, span, view_window, known_only=known_only)
+        winners, measured = span_of(located, "t")
+        locating = locate(staged, instants[keys], located, span, view_window, known_only=known_only)
         statements += [*staging, *locating, *measured]
         joins.append(_fetch(staged, located, winners, index))
         columns += [
@@ -163,104 +95,6 @@ def _numbered(request: ViewRequest, window: Window) -> tuple[ViewRequest, list[s
     within = relation.between(request.timestamp, window.lower, window.upper)
     staged, statements = relation.staged(unique_name("staged"), kept, within)
     return replace(request, relation=staged), statements
-
-
-def _span_of(table: str, column: str) -> tuple[Window, list[str]]:
-    """Measure a table's instants into variables, which prune row groups where a subquery would not."""
-    statements = [
-        f"SET VARIABLE {table}_{bound} = (SELECT {function}({column}) FROM {table})"
-        for bound, function in (("lower", "min"), ("upper", "max"))
-    ]
-    return Window(f"getvariable('{table}_lower')", f"getvariable('{table}_upper')"), statements
-
-
-@dataclass(frozen=True)
-class _Instants:
-    """The spine as one view's keys see it: temporary tables of numbered keys and of (id, event_us, pos)."""
-
-    entities: str
-    table: str
-    statements: tuple[str, ...]
-
-
-def _instants(spine: Spine, ours: tuple[str, ...]) -> _Instants:
-    entities, table = unique_name("entities"), unique_name("instants")
-    names = [f"k{place}" for place in range(len(ours))]
-    statements = (
-        dialect.render(
-            "entities",
-            entities=entities,
-            spine=spine.table,
-            key_names="".join(f"{name}, " for name in names),
-            keys=", ".join(f"{column} AS {name}" for name, column in zip(names, ours, strict=True)) or "NULL",
-        ),
-        dialect.render(
-            "instants",
-            instants=table,
-            entities=entities,
-            spine=spine.table,
-            matching=_matching(ours),
-        ),
-    )
-    return _Instants(entities, table, statements)
-
-
-def _matching(columns: Sequence[str]) -> str:
-    return dialect.conjunction(f"{column} = entity.k{place}" for place, column in enumerate(columns))
-
-
-def _locate(
-    request: ViewRequest, instants: _Instants, located: str, span: Window, window: Window, *, known_only: bool
-) -> list[str]:
-    relation, event_us, created_us = request.relation, request.event_us(), request.created_us()
-    candidates, newest = unique_name("candidates"), unique_name("newest")
-    within = partial(relation.between, request.timestamp)
-    ttl = request.ttl_us
-    parts: dict[str, str] = {
-        "candidates": candidates,
-        "newest": newest,
-        "located": located,
-        "entities": instants.entities,
-        "instants": instants.table,
-        "source": relation.from_sql,
-        "matching": _matching([relation.column(column) for column in request.keys.values()]),
-        "event_us": event_us,
-        "created_us": created_us,
-        "place": relation.place(),
-        # Feast's ttl is inclusive, so the edge row must match.
-        "alive": "TRUE" if ttl is None else f"candidate.t >= instant.event_us - {ttl}",
-    }
-    if known_only and request.created:
-        known_us = f"greatest({event_us}, {created_us})"
-        created_by = partial(relation.between, request.created, None)  # a NULL creation is never known
-        after = dialect.conjunction(
-            [within(window.lower, window.upper), created_by(span.upper), f"{known_us} > {span.lower}"]
-        )
-        parts |= {
-            "known_us": known_us,
-            "oldest_us": str(span.lower),
-            "until_spine": dialect.conjunction([within(window.lower, span.lower), created_by(span.lower)]),
-            "within_spine": after,
-        }
-        return [
-            dialect.render("candidates_known", **parts),
-            dialect.render("located_known", **parts),
-            f"DROP TABLE {candidates}",
-        ]
-    found, measured = _span_of(newest, "t")
-    parts |= {
-        "until_spine": within(window.lower, span.lower),
-        "within_spine": within(window.lower, window.upper, after_us=span.lower),
-        "within_newest": within(found.lower, found.upper),
-    }
-    return [
-        dialect.render("candidates", **parts),
-        dialect.render("newest", **parts),
-        f"DROP TABLE {candidates}",
-        *measured,
-        dialect.render("located", **parts),
-        f"DROP TABLE {newest}",
-    ]
 
 
 def _spine_key(request: ViewRequest, spine: Spine, key: str) -> str:

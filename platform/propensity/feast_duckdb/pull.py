@@ -10,8 +10,8 @@ from feast.feature_logging import LOG_TIMESTAMP_FIELD
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 
 from propensity.feast_duckdb import dialect
-from propensity.feast_duckdb.point_in_time import Script, ViewRequest
 from propensity.feast_duckdb.relation import Relation
+from propensity.feast_duckdb.request import Script, ViewRequest
 from propensity.feast_duckdb.spine import unique_name
 
 

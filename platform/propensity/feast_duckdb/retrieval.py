@@ -17,7 +17,7 @@ from typing_extensions import override
 from propensity.feast_duckdb import types, writes
 from propensity.feast_duckdb.connection import Session, SessionSettings, open_session
 from propensity.feast_duckdb.errors import UnsupportedWriteError
-from propensity.feast_duckdb.point_in_time import Script
+from propensity.feast_duckdb.request import Script
 from propensity.feast_duckdb.script_text import script_text
 
 DEFAULT_BATCH_ROWS = 65_536
