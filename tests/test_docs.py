@@ -43,16 +43,12 @@ def blocks(document: Path) -> Iterator[Block]:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A home with Complete Journey scored by a quickly trained net, as a reader of the docs has after `make demo`."""
     home = tmp_path_factory.mktemp("docs") / "home"
-    variables = (
-        os.environ
-        | QUICK
-        | {
-            "PROPENSITY_HOME": str(home),
-            "PROJECT": str(PROJECT),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONWARNINGS": "ignore",
-        }
-    )
+    variables = os.environ | QUICK | {
+        "PROPENSITY_HOME": str(home),
+        "PROJECT": str(PROJECT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONWARNINGS": "ignore",
+    }
     for command in ("migrate", "import complete-journey", "run --as-of 2017-11-01"):
         run(["propensity", *command.split()], home.parent, variables)
     return variables

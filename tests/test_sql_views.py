@@ -215,8 +215,7 @@ def test_a_long_query_leaves_the_catalogue_to_others(home):
 
 
 @pytest.mark.parametrize(
-    "query",
-    ["INSERT INTO runs SELECT * FROM runs", "DROP TABLE runs", "DELETE FROM runs", "", "SELECT 1; SET threads=1"],
+    "query", ["INSERT INTO runs SELECT * FROM runs", "DROP TABLE runs", "DELETE FROM runs", "", "SELECT 1; SET threads=1"]
 )
 def test_what_would_be_lost_is_refused(platform, query):
     with pytest.raises(InputError, match="That is no query"):
@@ -225,8 +224,7 @@ def test_what_would_be_lost_is_refused(platform, query):
 
 
 @pytest.mark.parametrize(
-    "query",
-    ["SHOW TABLES", "DESCRIBE propensity", "EXPLAIN SELECT 1", "FROM regions", "CREATE TABLE t AS SELECT 1; FROM t"],
+    "query", ["SHOW TABLES", "DESCRIBE propensity", "EXPLAIN SELECT 1", "FROM regions", "CREATE TABLE t AS SELECT 1; FROM t"]
 )
 def test_what_answers_is_run(platform, query):
     assert len(platform.sql(query)) > 0
