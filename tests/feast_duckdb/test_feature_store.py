@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,12 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 from feast import FeatureService, FeatureStore, FeatureView, Field
 from feast.errors import SavedDatasetLocationAlreadyExists
-from feast.feature_logging import LoggingConfig
+from feast.feature_logging import LoggingConfig, LoggingDestination
 from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Int64
 
-from propensity.feast_duckdb import DuckDBRetrievalJob, SavedDatasetDuckDBStorage
+from propensity.feast_duckdb import (
+    DuckDBLoggingDestination,
+    DuckDBRetrievalJob,
+    SavedDatasetDuckDBStorage,
+    UnsupportedWriteError,
+    writes,
+)
 
 from .views import CUSTOMER, entities, history, hour, source, view, write
 
@@ -170,11 +177,19 @@ def test_saved_dataset(store: FeatureStore, tmp_path: Path, storage: SavedDatase
     assert store.get_saved_dataset("set").to_arrow().num_rows == 2
 
 
-@pytest.mark.parametrize("partition_by", [None, ["customer_id"]])
-def test_feature_logs(store: FeatureStore, tmp_path: Path, partition_by: list[str] | None) -> None:
+@pytest.mark.parametrize(
+    "destination",
+    [
+        FileLoggingDestination(path="logs"),
+        FileLoggingDestination(path="logs", partition_by=["customer_id"]),
+        DuckDBLoggingDestination(path="logs"),
+        DuckDBLoggingDestination(table="logs", database="logs.duckdb"),
+    ],
+    ids=["file", "partitioned", "directory", "table"],
+)
+def test_feature_logs(store: FeatureStore, tmp_path: Path, destination: LoggingDestination) -> None:
     build(tmp_path, "run=1", ("a", 1, 1, 10))
     purchases = view(source(LAKE), schema=[Field(name="score", dtype=Int64)])
-    destination = FileLoggingDestination(path="logs", partition_by=partition_by)
     service = FeatureService(name="serving", features=[purchases], logging_config=LoggingConfig(destination))
     store.apply([CUSTOMER, purchases, service])
     logs = pa.table(
@@ -193,7 +208,27 @@ def test_feature_logs(store: FeatureStore, tmp_path: Path, partition_by: list[st
     store.write_logged_features(tmp_path / "flushed", service)
     job = store._get_provider().retrieve_feature_service_logs(service, hour(0), hour(1.5), store.config, store.registry)
     assert job.to_arrow().column("purchases__score").to_pylist() == [1, 1]
-    assert (tmp_path / "repo/logs").is_dir()
+    again = LoggingConfig.from_proto(store.get_feature_service("serving").logging_config.to_proto())
+    assert vars(again.destination) == vars(destination)
+
+
+def test_export_to_remote_storage(store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(tmp_path, "run=1", ("a", 1, 1, 10), ("b", 2, 2, 20))
+    store.apply([CUSTOMER, view(source(LAKE))])
+    spine = entities(*[("b", 5), ("a", 5)] * 3_000).to_pandas()
+    job = store.get_historical_features(spine, ["purchases:score"])
+    assert not job.supports_remote_storage_export()
+    with pytest.raises(UnsupportedWriteError, match="staging_location"):
+        job.to_remote_storage()
+    monkeypatch.setattr(store.config.offline_store, "staging_location", "staging")
+    monkeypatch.setattr(writes, "_ROWS_PER_EXPORTED_FILE", 2_000)
+    job = store.get_historical_features(spine, ["purchases:score"])
+    monkeypatch.setattr(job, "to_arrow_reader", partial(job.to_arrow_reader, 2_048))
+    assert job.supports_remote_storage_export()
+    files = job.to_remote_storage()
+    assert len(files) == 3
+    assert all(Path(file).is_relative_to(tmp_path / "data/staging") for file in files)
+    assert pa.concat_tables(map(pq.read_table, files)).column("score").to_pylist() == [20, 10] * 3_000
 
 
 def test_push_to_offline_store(store: FeatureStore, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from propensity.feast_duckdb.errors import (
     UnsupportedSourceError,
     UnsupportedWriteError,
 )
+from propensity.feast_duckdb.logging_destination import DuckDBLoggingDestination
 from propensity.feast_duckdb.registry_store import AtomicFileRegistryStore
 from propensity.feast_duckdb.retrieval import DuckDBRetrievalJob
 from propensity.feast_duckdb.source import DuckDBSource
@@ -28,6 +29,7 @@ from propensity.feast_duckdb.store import DuckDBOfflineStore, DuckDBOfflineStore
 __all__ = [
     "AtomicFileRegistryStore",
     "DatabaseLockedError",
+    "DuckDBLoggingDestination",
     "DuckDBOfflineStore",
     "DuckDBOfflineStoreConfig",
     "DuckDBRetrievalJob",

@@ -33,6 +33,7 @@ class SessionSettings:
     memory_limit: str | None = None
     threads: int | None = None
     lock_timeout_seconds: float = 10.0
+    staging_location: str | None = None
 
     @classmethod
     def of(cls, config: Any) -> SessionSettings:
@@ -40,6 +41,7 @@ class SessionSettings:
         store = config.offline_store
         base = location.base_path(config)
         temp_directory = getattr(store, "temp_directory", None)
+        staging = getattr(store, "staging_location", None)
         return cls(
             base_path=base,
             # A repository without a path can still be read through an absolute base_path.
@@ -48,6 +50,7 @@ class SessionSettings:
             memory_limit=getattr(store, "memory_limit", None),
             threads=getattr(store, "threads", None),
             lock_timeout_seconds=getattr(store, "lock_timeout_seconds", 10.0),
+            staging_location=None if staging is None else location.absolute(base, staging),
         )
 
 

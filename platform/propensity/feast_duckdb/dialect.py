@@ -14,8 +14,7 @@ _TIMESTAMP_TYPES = {
     "TIMESTAMP": "make_timestamp({us})",
     "TIMESTAMP_S": "make_timestamp({us})::TIMESTAMP_S",
     "TIMESTAMP_MS": "make_timestamp({us})::TIMESTAMP_MS",
-    # The scan's bounds must not be stricter than the comparison in whole microseconds that follows.
-    "TIMESTAMP_NS": "make_timestamp_ns(greatest(least({us}, 9223372036854774), -9223372036854774) * 1000 + 999)",
+    "TIMESTAMP_NS": "make_timestamp_ns(greatest(least({us}, 9223372036854774), -9223372036854774) * 1000{rest})",
     "DATE": "make_timestamp({us})::DATE",
 }
 
@@ -45,6 +44,11 @@ def is_timestamp(duckdb_type: str) -> bool:
     return duckdb_type in _TIMESTAMP_TYPES
 
 
+def is_microseconds(duckdb_type: str) -> bool:
+    """Tell whether a DuckDB type holds whole microseconds, so that bounds on the column are exact."""
+    return duckdb_type in ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP")
+
+
 def epoch_us(column: str, duckdb_type: str, label: str) -> str:
     """Write a column of instants as microseconds since 1970 UTC; zoneless values are taken as UTC.
 
@@ -67,10 +71,16 @@ def bound(column: str, duckdb_type: str, operator: str, us: str) -> str | None:
     """Compare a raw timestamp column to microseconds, in the column's own type.
 
     Only a comparison on the bare column lets DuckDB skip Parquet row groups by their statistics. None if the
-    type has no such form; the exact comparison happens later in any case.
+    type has no such form. It may let more rows through than the exact comparison in whole microseconds that must
+    follow, never fewer, whichever way the column's own precision rounds.
     """
     form = _TIMESTAMP_TYPES.get(duckdb_type)
-    return f"{column} {operator} {form.format(us=us)}" if form else None
+    if form is None:
+        return None
+    if is_microseconds(duckdb_type):
+        return f"{column} {operator} {form.format(us=us)}"
+    is_lower = operator in (">", ">=")
+    return f"{column} {'>=' if is_lower else '<='} {form.format(us=us, rest='' if is_lower else ' + 999')}"
 
 
 def conjunction(conditions: Iterable[str | None]) -> str:

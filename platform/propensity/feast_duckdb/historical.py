@@ -13,9 +13,10 @@ from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from propensity.feast_duckdb import location
 from propensity.feast_duckdb.connection import Session, SessionSettings, open_session
 from propensity.feast_duckdb.errors import EntityFrameError, SourceDefinitionError
-from propensity.feast_duckdb.point_in_time import Script, ViewRequest, Window, join_script, spine_of_range
+from propensity.feast_duckdb.point_in_time import join_script, spine_of_range
 from propensity.feast_duckdb.pull import epoch_microseconds
 from propensity.feast_duckdb.relation import open_relation
+from propensity.feast_duckdb.request import Script, ViewRequest, Window
 from propensity.feast_duckdb.source import DuckDBSource
 from propensity.feast_duckdb.spine import Spine, event_timestamp_name, spine_of_frame, spine_of_query
 

@@ -1,22 +1,20 @@
 """Point-in-time retrieval as SQL: locate each spine row's newest feature row by key, then fetch the winners.
 
-The ASOF join carries keys and row numbers only, so its cost grows with rows, not with rows × snapshots, and
+The ASOF join carries numbered keys and event times only, so its cost grows with rows, not with rows × snapshots, and
 wide columns (lists) are read once, for winning rows alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from propensity.feast_duckdb import dialect, types
 from propensity.feast_duckdb.errors import EntityFrameError
-from propensity.feast_duckdb.relation import Relation
+from propensity.feast_duckdb.locate import Instants, instants_of, locate, span_of
+from propensity.feast_duckdb.request import Script, ViewRequest, Window
 from propensity.feast_duckdb.spine import EVENT_TIMESTAMP, Spine, unique_name
 
-LATEST = "9223372036854775807"
-_NEVER_CREATED = "(-9223372036854775807)"  # rows without a creation time lose every tie
 _NUMBERS = (
     "TINYINT",
     "SMALLINT",
@@ -28,68 +26,6 @@ _NUMBERS = (
     "UBIGINT",
     "DOUBLE",
 )
-
-
-@dataclass(frozen=True)
-class Script:
-    """Statements to run in order on one connection, and the query that then gives the rows.
-
-    Attributes:
-        statements: set-up.
-        query: the result; its columns come in the order of `names`.
-        names: the result's column names, free of the rules that SQL has for names.
-    """
-
-    statements: tuple[str, ...]
-    query: str
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ViewRequest:
-    """What one feature view adds to the result.
-
-    Attributes:
-        view: its name, for messages.
-        relation: where its rows are.
-        keys: spine column -> source column.
-        timestamp, created: source columns of the event time and, if any, of the creation time.
-        features: (output name, source column, declared Feast type), in output order.
-        ttl_us: for how many microseconds a row lives, its last instant included; None for ever.
-    """
-
-    view: str
-    relation: Relation
-    keys: dict[str, str]
-    timestamp: str
-    created: str | None
-    features: tuple[tuple[str, str, Any], ...]
-    ttl_us: int | None
-
-    def created_us(self) -> str:
-        """Write the creation time in microseconds."""
-        if self.created is None:
-            return _NEVER_CREATED
-        return f"coalesce({self.relation.epoch_us(self.created)}, {_NEVER_CREATED})"
-
-    def require(self) -> None:
-        """Check that the source has each column that the view names.
-
-        Raises:
-            MissingColumnError: it hasn't.
-        """
-        role = f"needed by feature view {self.view!r}"
-        created = [self.created] if self.created else []
-        features = [source for _, source, _ in self.features]
-        self.relation.require([*self.keys.values(), self.timestamp, *created, *features], role)
-
-
-@dataclass(frozen=True)
-class Window:
-    """The event times that can matter to a view, as SQL in microseconds; no `lower` reaches back for ever."""
-
-    lower: str | None
-    upper: str
 
 
 def join_script(
@@ -108,12 +44,8 @@ def join_script(
         EntityFrameError: names or key types can't be joined.
     """
     _require_distinct_names(spine, requests)
-    variables = unique_name("bound")
-    lower, upper = f"getvariable('{variables}_lower')", f"getvariable('{variables}_upper')"
-    statements = [
-        f"SET VARIABLE {variables}_lower = (SELECT min(event_us) FROM {spine.table})",
-        f"SET VARIABLE {variables}_upper = (SELECT max(event_us) FROM {spine.table})",
-    ]
+    span, statements = span_of(spine.table, "event_us")
+    instants: dict[tuple[str, ...], Instants] = {}
     columns = [f"{spine.column(name)} AS {dialect.name(name)}" for name in spine.names]
     joins: list[str] = []
     for index, request in enumerate(requests):
@@ -121,16 +53,22 @@ def join_script(
         if request.relation.is_empty:
             columns += [f"NULL::{types.duckdb_type(kind)} AS {dialect.name(out)}" for out, _, kind in request.features]
             continue
-        alive = f"({lower} - {request.ttl_us})" if request.ttl_us is not None else None
-        view_window = window or Window(alive, upper)
+        oldest = f"({span.lower} - {request.ttl_us})" if request.ttl_us is not None else None
+        view_window = window or Window(oldest, span.upper)
         staged, staging = _numbered(request, view_window)
+        keys = tuple(_spine_key(request, spine, key) for key in request.keys)
+        if keys not in instants:  # views of one entity share its numbers
+            instants[keys] = instants_of(spine, keys)
+            statements += instants[keys].statements
         located = unique_name("located")
-        statements += [*staging, _locate(staged, spine, located, view_window, known_only=known_only)]
-        joins.append(_fetch(staged, located, view_window, index))
+        winners, measured = span_of(located, "t")
+        locating = locate(staged, instants[keys], located, span, view_window, known_only=known_only)
+        statements += [*staging, *locating, *measured]
+        joins.append(_fetch(staged, located, winners, index))
         columns += [
             f"view_{index}.f{place} AS {dialect.name(out)}" for place, (out, _, _) in enumerate(staged.features)
         ]
-    query = dialect.render("fetch", columns=", ".join(columns), spine=spine.table, joins="\n".join(joins))
+    query = dialect.render("result", columns=", ".join(columns), spine=spine.table, joins="\n".join(joins))
     names = (*spine.names, *(out for request in requests for out, _, _ in request.features))
     return Script((*spine.statements, *statements), query, names)
 
@@ -149,7 +87,7 @@ def _require_distinct_names(spine: Spine, requests: Sequence[ViewRequest]) -> No
 
 def _numbered(request: ViewRequest, window: Window) -> tuple[ViewRequest, list[str]]:
     relation = request.relation
-    if relation.row_id is not None:
+    if relation.row_id:
         return request, []
     created = [request.created] if request.created else []
     features = [source for _, source, _ in request.features]
@@ -157,45 +95,6 @@ def _numbered(request: ViewRequest, window: Window) -> tuple[ViewRequest, list[s
     within = relation.between(request.timestamp, window.lower, window.upper)
     staged, statements = relation.staged(unique_name("staged"), kept, within)
     return replace(request, relation=staged), statements
-
-
-def _locate(request: ViewRequest, spine: Spine, located: str, window: Window, *, known_only: bool) -> str:
-    relation = request.relation
-    pairs = [
-        (f"k{place}", _spine_key(request, spine, key), relation.column(column))
-        for place, (key, column) in enumerate(request.keys.items())
-    ]
-    entities = ", ".join(f"{ours.removeprefix('spine.')} AS {key}" for key, ours, _ in pairs)
-    matching = " AND ".join(f"wanted.{key} = {theirs}" for key, _, theirs in pairs)
-    ttl = request.ttl_us
-    parts = {
-        "located": located,
-        "spine": spine.table,
-        "source": relation.from_sql,
-        "source_keys": "".join(f"{theirs} AS {key}, " for key, _, theirs in pairs),
-        "event_us": relation.epoch_us(request.timestamp),
-        "created_us": request.created_us(),
-        "row_id": relation.row_id or "",
-        "within": relation.between(request.timestamp, window.lower, window.upper),
-        "only_spine_keys": (
-            f"SEMI JOIN (SELECT DISTINCT {entities} FROM {spine.table} AS spine) AS wanted ON {matching}"
-            if pairs
-            else ""
-        ),
-        "equal_keys": "".join(f"{ours} = feature.{key} AND " for key, ours, _ in pairs),
-        # Feast's ttl is inclusive, so the edge row must match.
-        "alive": "TRUE" if ttl is None else f"feature.rank.t >= spine.event_us - {ttl}",
-    }
-    if not (known_only and request.created):
-        return dialect.render("locate", latest=LATEST, **parts)
-    keys = [key for key, _, _ in pairs]
-    return dialect.render(
-        "locate_known",
-        key_names="".join(f"{key}, " for key in keys),
-        partition=f"PARTITION BY {', '.join(keys)}" if keys else "",
-        created_within=relation.between(request.created, None, window.upper),
-        **parts,
-    )
 
 
 def _spine_key(request: ViewRequest, spine: Spine, key: str) -> str:
@@ -210,17 +109,19 @@ def _spine_key(request: ViewRequest, spine: Spine, key: str) -> str:
     return spine.column(key)
 
 
-def _fetch(request: ViewRequest, located: str, window: Window, index: int) -> str:
+def _fetch(request: ViewRequest, located: str, winners: Window, index: int) -> str:
     relation = request.relation
-    features = [f"{relation.column(source)} AS f{place}" for place, (_, source, _) in enumerate(request.features)]
+    features = [relation.column(source) for _, source, _ in request.features] or ["NULL"]
     return dialect.render(
-        "fetch_join",
+        "fetch",
         index=str(index),
         located=located,
-        row_id=relation.row_id or "",
-        features=", ".join(features) or "NULL AS f0",
+        columns=", ".join(f"wide.f{place}" for place in range(len(features))),
+        features=", ".join(f"{column} AS f{place}" for place, column in enumerate(features)),
         source=relation.from_sql,
-        within=relation.between(request.timestamp, window.lower, window.upper),
+        row_id=", ".join(f"{column} AS {name}" for name, column in relation.place_names().items()),
+        row_id_names=", ".join(relation.place_names()),
+        within=relation.between(request.timestamp, winners.lower, winners.upper),
     )
 
 

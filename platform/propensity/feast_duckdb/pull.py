@@ -10,8 +10,8 @@ from feast.feature_logging import LOG_TIMESTAMP_FIELD
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 
 from propensity.feast_duckdb import dialect
-from propensity.feast_duckdb.point_in_time import Script, ViewRequest
 from propensity.feast_duckdb.relation import Relation
+from propensity.feast_duckdb.request import Script, ViewRequest
 from propensity.feast_duckdb.spine import unique_name
 
 
@@ -68,7 +68,7 @@ def pull_script(relation: Relation, pull: Pull, *, latest: bool) -> Script:
     within = _within(relation, pull)
     statements: list[str] = []
     # Rows without numbers can't be fetched twice; a query within a database can't be bound outside it.
-    if relation.row_id is None and (latest or relation.context):
+    if not relation.row_id and (latest or relation.context):
         relation, statements = relation.staged(unique_name("staged"), names, within)
         within = _within(relation, pull)
     columns = [f"{relation.column(name)} AS {dialect.name(name)}" for name in names]
@@ -85,7 +85,8 @@ def pull_script(relation: Relation, pull: Pull, *, latest: bool) -> Script:
         source=relation.from_sql,
         event_us=relation.epoch_us(pull.timestamp),
         created_us=request.created_us(),
-        row_id=relation.row_id or "",
+        place=relation.place(),
+        same_row=" AND ".join(f"newest.{field} = {column}" for field, column in relation.place_names().items()),
         within=known,
         group_by=f"GROUP BY {', '.join(keys)}" if keys else "",
     )

@@ -20,8 +20,9 @@ from propensity.feast_duckdb.errors import (
 )
 from propensity.feast_duckdb.source import DuckDBSource
 
-# read_parquet numbers files and rows; 2**23 files of 2**40 rows fit one BIGINT, which joins faster than two.
-_FILE_ROW_ID = "(src.file_index::BIGINT << 40) | src.file_row_number::BIGINT"
+# Bare columns: a join on an expression of them could not skip row groups.
+_FILE_ROW_ID = ("src.file_index", "src.file_row_number")
+_TABLE_ROW_ID = ("src.rowid",)
 _FILE_PSEUDO_COLUMNS = {"file_index", "file_row_number"}
 
 
@@ -33,8 +34,9 @@ class Relation:
         label: how messages name it.
         from_sql: what stands after FROM; queries alias it as `src`.
         columns: source column -> DuckDB type, in order; empty for a source without files.
-        row_id: expression over `src` that numbers rows uniquely and alike in every scan of one session; None
-            if there is no such number, and rows must be staged before they can be fetched twice.
+        row_id: columns of `src` that together number rows uniquely, in order of place, and alike in every scan
+            of one session; none if there are no such numbers, and rows must be staged before they can be
+            fetched twice.
         context: alias of the database in which `from_sql` must be bound.
         is_empty: a source that is allowed to have no files, and has none.
         names: source column -> its name within `from_sql`, where staging renamed it.
@@ -43,7 +45,7 @@ class Relation:
     label: str
     from_sql: str
     columns: Mapping[str, str]
-    row_id: str | None = None
+    row_id: tuple[str, ...] = ()
     context: str | None = None
     is_empty: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
@@ -67,14 +69,30 @@ class Relation:
         """Write a timestamp column as microseconds since 1970 UTC."""
         return dialect.epoch_us(self.column(column), self.columns[column], self.label)
 
-    def between(self, column: str, lower_us: str | None, upper_us: str | None) -> str:
-        """Write inclusive bounds on a timestamp: in a form that prunes row groups, then exactly."""
+    def between(self, column: str, lower_us: str | None, upper_us: str | None, *, after_us: str | None = None) -> str:
+        """Write bounds on a timestamp: in a form that prunes row groups, then exactly.
+
+        Args:
+            column: source column.
+            lower_us, upper_us: inclusive bounds as SQL in microseconds; None is open.
+            after_us: exclusive lower bound.
+        """
         raw, us, kind = self.column(column), self.epoch_us(column), self.columns[column]
         conditions: list[str | None] = []
-        for operator, value in ((">=", lower_us), ("<=", upper_us)):
+        for operator, value in ((">=", lower_us), (">", after_us), ("<=", upper_us)):
             if value is not None:
-                conditions += [dialect.bound(raw, kind, operator, value), f"{us} {operator} {value}"]
+                conditions.append(dialect.bound(raw, kind, operator, value))
+                if not dialect.is_microseconds(kind):
+                    conditions.append(f"{us} {operator} {value}")
         return dialect.conjunction(conditions)
+
+    def place(self) -> str:
+        """Write a row's number as one value that orders rows by place."""
+        return "{" + ", ".join(f"'{name}': {column}" for name, column in self.place_names().items()) + "}"
+
+    def place_names(self) -> dict[str, str]:
+        """Give the fields of `place`, with the columns that they come from."""
+        return {f"r{index}": column for index, column in enumerate(self.row_id)}
 
     def staged(self, table: str, columns: Iterable[str], condition: str) -> tuple[Relation, list[str]]:
         """Copy columns of the rows that meet a condition to a temporary table, whose rows have numbers.
@@ -88,7 +106,7 @@ class Relation:
         create = f"CREATE TEMP TABLE {table} AS SELECT {selected} FROM {self.from_sql} AS src WHERE {condition}"
         within = [f"USE {dialect.name(self.context)}", create, "USE memory"] if self.context else [create]
         kinds = {column: self.columns[column] for column in kept}
-        staged = replace(self, from_sql=table, columns=kinds, row_id="src.rowid", context=None, names=names)
+        staged = replace(self, from_sql=table, columns=kinds, row_id=_TABLE_ROW_ID, context=None, names=names)
         return staged, within
 
 
@@ -165,7 +183,7 @@ def _file_relation(
         from_sql = _scan(files, hive="true")
         columns = session.describe(f"SELECT * FROM {from_sql}")
     hidden = _FILE_PSEUDO_COLUMNS & {column.lower() for column in columns}
-    return Relation(label, from_sql, columns, row_id=None if hidden else _FILE_ROW_ID)
+    return Relation(label, from_sql, columns, row_id=() if hidden else _FILE_ROW_ID)
 
 
 def _scan(files: list[str], *, hive: str) -> str:
@@ -179,11 +197,11 @@ def _table_relation(session: Session, table: str, database: str, alias: str) -> 
         columns = session.describe(f"SELECT * FROM {from_sql}")
     except duckdb.CatalogException as error:
         raise SourceNotFoundError(f"{label} doesn't exist: {error}") from error
-    row_id: str | None = "src.rowid"
+    row_id: tuple[str, ...] = _TABLE_ROW_ID
     try:
         session.describe(f"SELECT src.rowid FROM {from_sql} AS src")
     except duckdb.BinderException:
-        row_id = None  # a view has no row numbers
+        row_id = ()  # a view has no row numbers
     if "rowid" in {column.lower() for column in columns}:
-        row_id = None  # a column of that name hides them
+        row_id = ()  # a column of that name hides them
     return Relation(label, from_sql, columns, row_id=row_id)

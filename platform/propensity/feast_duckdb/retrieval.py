@@ -16,11 +16,14 @@ from typing_extensions import override
 
 from propensity.feast_duckdb import types, writes
 from propensity.feast_duckdb.connection import Session, SessionSettings, open_session
-from propensity.feast_duckdb.point_in_time import Script
+from propensity.feast_duckdb.errors import UnsupportedWriteError
+from propensity.feast_duckdb.request import Script
 from propensity.feast_duckdb.script_text import script_text
 
 DEFAULT_BATCH_ROWS = 65_536
-_TABLE_BATCH_ROWS = 131_072
+# One batch is one chunk, whose lists a CSR uses without a copy. Arrow's 32-bit offsets hold 2**31 elements a
+# batch, so long lists take smaller ones.
+_TABLE_BATCH_ROWS = (1 << 20, 1 << 14, 1 << 11)
 
 Plan = Callable[[Session], Script]
 
@@ -91,7 +94,7 @@ class DuckDBRetrievalJob(RetrievalJob):
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         with self._running(timeout) as (result, script):
-            rows = result.to_arrow_table(_TABLE_BATCH_ROWS)
+            rows = _table(result, script)
             return types.conform(rows, types.boundary_schema(rows.schema, script.names))
 
     def to_record_batches(
@@ -164,6 +167,37 @@ class DuckDBRetrievalJob(RetrievalJob):
             lambda: self.to_arrow(timeout=timeout),
             allow_overwrite=allow_overwrite,
         )
+
+    @override
+    def supports_remote_storage_export(self) -> bool:
+        """Tell whether `offline_store.staging_location` is set."""
+        return self._settings.staging_location is not None
+
+    @override
+    def to_remote_storage(self) -> list[str]:
+        """Export the result, on-demand features included, as Parquet files under `offline_store.staging_location`.
+
+        Returns:
+            the files' paths or URLs, in the result's order, in a new directory of their own.
+
+        Raises:
+            UnsupportedWriteError: no staging location is configured.
+        """
+        if self._settings.staging_location is None:
+            raise UnsupportedWriteError("to_remote_storage needs offline_store.staging_location in feature_store.yaml.")
+        reader = self.to_arrow_reader()
+        return writes.export(self._settings.staging_location, reader.schema, reader)
+
+
+def _table(result: duckdb.DuckDBPyConnection, script: Script) -> pa.Table:
+    for batch_rows in _TABLE_BATCH_ROWS[:-1]:
+        try:
+            return result.to_arrow_table(batch_rows)
+        except duckdb.InvalidInputException as error:
+            if "offset" not in str(error):
+                raise
+            result = result.execute(script.query)
+    return result.to_arrow_table(_TABLE_BATCH_ROWS[-1])
 
 
 class _Computed(RetrievalJob):

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from propensity.feast_duckdb import dialect
 from propensity.feast_duckdb.connection import Session
-from propensity.feast_duckdb.point_in_time import Script
+from propensity.feast_duckdb.request import Script
 
 _MOST_ROWS_WRITTEN_OUT = 1_000
 

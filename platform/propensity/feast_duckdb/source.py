@@ -149,7 +149,8 @@ class DuckDBSource(DataSource):
 
         Raises:
             SourceNotFoundError: no file matches and `allow_empty` is False, or there is no such table.
-            MissingColumnError: a timestamp or mapped column is absent; the message lists those that exist.
+            MissingColumnError: a timestamp column is absent; the message lists those that exist. A mapping whose
+                source column is absent is no error: Feast's own sources allow one mapping for many tables.
         """
         from propensity.feast_duckdb.relation import open_relation  # noqa: PLC0415  (it reads this class)
 
@@ -165,7 +166,6 @@ class DuckDBSource(DataSource):
             for role, column in named.items():
                 if column:
                     relation.require([raw.get(column, column)], role)
-            relation.require(self.field_mapping, "field_mapping")
             if self.timestamp_field:
                 relation.epoch_us(raw.get(self.timestamp_field, self.timestamp_field))
 

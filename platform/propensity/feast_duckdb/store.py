@@ -26,9 +26,10 @@ from propensity.feast_duckdb import location, writes
 from propensity.feast_duckdb.connection import Session, SessionSettings
 from propensity.feast_duckdb.errors import SourceDefinitionError, UnsupportedWriteError
 from propensity.feast_duckdb.historical import HistoricalRequest
-from propensity.feast_duckdb.point_in_time import Script
+from propensity.feast_duckdb.logging_destination import DuckDBLoggingDestination
 from propensity.feast_duckdb.pull import Pull, pull_script
 from propensity.feast_duckdb.relation import open_relation
+from propensity.feast_duckdb.request import Script
 from propensity.feast_duckdb.retrieval import DuckDBRetrievalJob
 from propensity.feast_duckdb.spine import entity_table, keys_and_range
 
@@ -52,6 +53,9 @@ class DuckDBOfflineStoreConfig(FeastConfigBaseModel):
 
     lock_timeout_seconds: float = Field(default=10.0, ge=0)
     """How long to wait for a DuckDB file that somebody else holds."""
+
+    staging_location: str | None = None
+    """Where `to_remote_storage` exports: a directory (relative to base_path), or a URL that pyarrow can write."""
 
 
 class DuckDBOfflineStore(OfflineStore):
@@ -182,15 +186,20 @@ class DuckDBOfflineStore(OfflineStore):
         logging_config: LoggingConfig,
         registry: BaseRegistry,
     ) -> None:
-        """Append feature logs to a FileLoggingDestination's directory, as new files.
+        """Append feature logs: new files in a directory, or one transaction on a table.
 
         Raises:
             UnsupportedWriteError: the destination is of another kind.
         """
         destination = logging_config.destination
+        if isinstance(destination, DuckDBLoggingDestination):
+            rows = pq.read_table(data) if isinstance(data, Path) else data
+            writes.append_logs(SessionSettings.of(config), destination.to_data_source(), rows)
+            return
         if not isinstance(destination, FileLoggingDestination) or location.is_remote(destination.path):
             raise UnsupportedWriteError(
-                f"Feature logs can't go to {type(destination).__name__}; use FileLoggingDestination and a local path."
+                f"Feature logs can't go to {type(destination).__name__}; use DuckDBLoggingDestination, or "
+                "FileLoggingDestination with a local path."
             )
         settings = SessionSettings.of(config)
         directory = Path(location.absolute(settings.repo_path, destination.path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,6 +17,7 @@ from feast.data_source import DataSource
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.infra.offline_stores.file_source import FileSource
+from pyarrow.fs import FileSystem
 
 from propensity.feast_duckdb import dialect, location, types
 from propensity.feast_duckdb.connection import SessionSettings, open_session
@@ -24,6 +25,8 @@ from propensity.feast_duckdb.errors import UnsupportedWriteError
 from propensity.feast_duckdb.registry_store import sync_directory
 from propensity.feast_duckdb.relation import open_relation
 from propensity.feast_duckdb.source import DuckDBSource
+
+_ROWS_PER_EXPORTED_FILE = 1_000_000
 
 
 def append(settings: SessionSettings, source: DataSource, rows: pa.Table) -> None:
@@ -48,6 +51,45 @@ def append(settings: SessionSettings, source: DataSource, rows: pa.Table) -> Non
         _insert(settings, source, fitted)
     else:
         write_new_file(_destination(settings, source), fitted)
+
+
+def append_logs(settings: SessionSettings, source: DataSource, rows: pa.Table) -> None:
+    """Append feature logs to a directory of Parquet files or to a table, which the first flush creates."""
+    if isinstance(source, DuckDBSource) and source.table is not None:
+        _insert(settings, source, types.conform(rows, types.boundary_schema(rows.schema, tuple(rows.column_names))))
+    else:
+        write_new_file(_destination(settings, source), rows)
+
+
+def export(directory: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[str]:
+    """Write record batches as Parquet files of about a million rows in a new directory.
+
+    Args:
+        directory: absolute path, or a URL that pyarrow can write.
+
+    Returns:
+        the files, named as `directory` is.
+    """
+    target = f"{directory.rstrip('/')}/{uuid.uuid4().hex}"
+    filesystem, root = FileSystem.from_uri(target if location.is_remote(target) else Path(target).as_uri())
+    filesystem.create_dir(root, recursive=True)
+    files: list[str] = []
+    writer: pq.ParquetWriter | None = None
+    rows = 0
+    try:
+        for batch in batches:
+            if writer is None or rows >= _ROWS_PER_EXPORTED_FILE:
+                if writer is not None:
+                    writer.close()
+                file_name, rows = f"part-{len(files):05d}.parquet", 0
+                writer = pq.ParquetWriter(f"{root}/{file_name}", schema, filesystem=filesystem, compression="zstd")
+                files.append(f"{target}/{file_name}")
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    return files
 
 
 def write_new_file(directory: Path, rows: pa.Table) -> Path:
@@ -210,6 +252,7 @@ def _insert(settings: SessionSettings, source: DuckDBSource, rows: pa.Table) -> 
         alias = session.attach(location.absolute(settings.base_path, source.database or ""), read_only=False)
         session.register("rows", rows)
         table = f"{dialect.name(alias)}.{dialect.qualified(source.table or '')}"
+        session.execute(f"CREATE TABLE IF NOT EXISTS {table} AS SELECT * FROM rows LIMIT 0")
         session.execute(f"INSERT INTO {table} BY NAME SELECT * FROM rows")
 
 

@@ -2,9 +2,9 @@
 SELECT $columns
 FROM $source AS src
 SEMI JOIN (
-    SELECT max({'t': $event_us, 'c': $created_us, 'r': $row_id}).r AS row_id
+    SELECT UNNEST(max({'t': $event_us, 'c': $created_us, 'place': $place}).place)
     FROM $source AS src
     WHERE $within
     $group_by
-) AS newest ON newest.row_id = ($row_id)
+) AS newest ON $same_row
 WHERE $within

@@ -1,0 +1,4 @@
+SELECT $columns
+FROM $spine AS spine
+$joins
+ORDER BY spine.pos
