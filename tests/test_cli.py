@@ -187,7 +187,7 @@ def test_a_damaged_artifact(fails, home):
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    for command in ("score", "run", "evaluate"):
+    for command in ("score", "evaluate"):
         line = fails(home, command, "--as-of", shop.AS_OF)
         assert f"{weights} is damaged: its SHA-256 differs. Restore the artifact or train again." in line
 
@@ -448,6 +448,13 @@ def test_series_of_dates(call, new_home):
     assert [json.loads(line)["as_of"][:16] for line in out.splitlines()] == [
         "2024-03-03T05:00", "2024-03-10T05:00", "2024-03-17T04:00",
     ]  # fmt: skip
+
+
+def test_times_are_right_in_new_york(call, finished_home, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    _, out, _ = call(finished_home, "top", "c001", "--json")
+    assert {json.loads(line)["as_of"] for line in out.splitlines()} == {"2024-08-01T04:00:00.000000Z"}
 
 
 # A process of its own ---------------------------------------------------------------------------------------------

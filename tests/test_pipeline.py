@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,8 @@ from propensity.models.artifact import read_artifact
 from propensity.training.service import training_is_due
 from propensity.warehouse.region_lock import alone_in_region
 from tests import shop
+
+pytestmark = pytest.mark.xdist_group("pipeline")  # its homes are built once
 
 STAGES = ["migrate", "features", "labels", "apply", "train", "score", "materialize"]
 
@@ -183,7 +186,8 @@ def test_a_category_that_came_after_the_training(home, tmp_path):
     platform = Platform(shop.settings_of(home))
     platform.import_events(str(tmp_path / "more.csv"))
     assert "TRUFFLES" in platform.categories()
-    scoring = platform.run(shop.SOON_AFTER).scoring
+    platform.build_features([shop.SOON_AFTER])
+    scoring = platform.score(shop.SOON_AFTER)
     assert scoring.run.rows == shop.CUSTOMERS
     assert "TRUFFLES" not in set(platform.sql("SELECT DISTINCT category FROM propensity_long")["category"])
     assert platform.audience("TRUFFLES").empty
@@ -230,7 +234,8 @@ def killed(home: Path, *, appears: str | None = None, after: float = 0) -> bool:
         alive = running.poll() is None
     finally:
         # The whole group: `feast apply` is a process of its own.
-        os.killpg(running.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
         running.wait()
     return alive
 
@@ -280,14 +285,19 @@ def test_killed_at_a_moment(new_home, undisturbed, moment):
     assert_same(new_home, undisturbed)
 
 
+@pytest.fixture(scope="module")
+def seconds(imported_home, tmp_path_factory):
+    """How long an undisturbed run takes."""
+    home = shutil.copytree(imported_home, tmp_path_factory.mktemp("trial") / "home")
+    started = time.monotonic()
+    finish(home)
+    return time.monotonic() - started
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
-def test_killed_at_a_random_moment(new_home, undisturbed, tmp_path, seed):
-    """Somewhere between the catalogue's first touch and the end, by the time an undisturbed run takes."""
-    trial = shutil.copytree(new_home, tmp_path / "trial")
-    started = time.monotonic()
-    finish(trial)
-    seconds = time.monotonic() - started
+def test_killed_at_a_random_moment(new_home, undisturbed, seconds, seed):
+    """Somewhere between the process's start and its end, twice."""
     rng = np.random.default_rng(seed)
     watch = Watch(new_home)
     watch.start()

@@ -18,6 +18,8 @@ from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.sql_views import VIEWS, refresh_views, sql_connection
 from tests import shop
 
+pytestmark = pytest.mark.xdist_group("sql_views")  # its homes are built once
+
 
 @pytest.fixture(scope="module")
 def platform(finished_home):
@@ -260,7 +262,8 @@ def test_regions_share_tables_and_nothing_else(two_regions, platform):
 
 def test_a_newer_as_of_is_the_latest_and_the_older_stays(home):
     platform = Platform(shop.settings_of(home))
-    platform.run(shop.SOON_AFTER)
+    platform.build_features([shop.SOON_AFTER])
+    platform.score(shop.SOON_AFTER)
     counts = platform.sql("SELECT event_timestamp AS t, count(*) AS n FROM propensity GROUP BY t ORDER BY t")
     assert counts["n"].tolist() == [shop.CUSTOMERS] * 2
     latest = platform.sql("SELECT DISTINCT event_timestamp AS t FROM propensity_latest")

@@ -252,9 +252,11 @@ def test_labels_are_what_happened_in_the_window(tmp_path):
             Event("viewer", as_of - DAY, "view", category="BREAD"),
             Event("viewer", as_of + DAY, "view", category="BREAD"),
             Event("future", as_of, category="BREAD"),
+            Event("future", end + 8 * DAY, category="BREAD"),
         ],
     )
-    (labels,) = build_labels(settings, [as_of])
+    # With a later window beside it, so that the events after this one's end are read.
+    labels, _ = build_labels(settings, [as_of, as_of + 7 * DAY])
     assert read_labels(settings, labels) == {
         "at": {"MILK": 1},
         "before end": {"MILK": 1},

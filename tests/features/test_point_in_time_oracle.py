@@ -52,7 +52,8 @@ def instants(draw: st.DrawFn, as_ofs: list[datetime]) -> datetime:
     as_of = draw(st.sampled_from(as_ofs))
     kind = draw(st.sampled_from(["near", "edge", "minutes", "days", "years"]))
     if kind == "near":
-        return as_of + draw(st.integers(-2, 2)) * MICROSECOND
+        end = oracle.window_end(as_of, HORIZON, ZONE)
+        return draw(st.sampled_from([as_of, as_of, end])) + draw(st.integers(-2, 2)) * MICROSECOND
     if kind == "edge":
         days = draw(st.sampled_from([7, 30, 60, 90, 180, 360, 365]))
         return as_of - timedelta(days=days) + draw(st.integers(-1, 1)) * MICROSECOND

@@ -52,7 +52,7 @@ def test_the_demos_cutoffs():
     st.integers(2, 20),
     st.integers(1, 30),
 )
-@example(datetime(2017, 4, 11, 6, 30, tzinfo=UTC), 30, 13, 14)  # 30 days before, 2:30 was skipped
+@example(datetime(2018, 4, 10, 6, 30, tzinfo=UTC), 30, 13, 14)  # 30 days before, 2:30 was skipped
 @example(datetime(2017, 12, 5, 6, 30, tzinfo=UTC), 30, 13, 14)  # 30 days before, 1:30 came twice
 def test_no_window_ends_after_the_trainings_as_of(trained_as_of, horizon_days, n_cutoffs, every):
     configured = options(horizon_days, n_cutoffs, every)
