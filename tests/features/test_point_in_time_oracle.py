@@ -124,7 +124,7 @@ def histories(draw: st.DrawFn) -> tuple[list[datetime], list[Event], list[list[A
 
 
 @pytest.mark.parametrize("event_types", [("purchase",), ("view", "purchase")], ids=["K=2", "K=3"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(histories())
 def test_snapshots_and_labels_are_what_the_definitions_say(event_types, history):
     as_ofs, drawn, attributes = history
