@@ -16,8 +16,7 @@ from propensity.evaluation.bootstrap import Interval, log_loss_difference
 from propensity.evaluation.evaluation import Evaluation
 from propensity.evaluation.protocol import HoldoutWindow
 from propensity.evaluation.report import to_markdown
-from propensity.features.events import event_imports
-from propensity.features.labels import label_run_id
+from propensity.features.labels import find_labels
 from propensity.features.snapshots import find_snapshot
 from propensity.models.artifact import Artifact, read_artifact
 from propensity.models.registry import RegisteredModel, add_metrics, find_model, model_for
@@ -85,7 +84,7 @@ def evaluate_model(
     inputs = fingerprint(
         artifact.sha256,
         find_snapshot(settings, as_of).run_id,
-        label_run_id(settings, as_of, event_imports(settings)),
+        find_labels(settings, as_of).contents,
         sorted(BASELINES),
     )
     known = _read(report.with_suffix(".json"), inputs, model, as_of)

@@ -80,7 +80,8 @@ def import_attributes(settings: Settings, connection: duckdb.DuckDBPyConnection,
     """Publish the connection's view `attributes`, which needs no checks, as one run of the lake's `customers`.
 
     The view has customer_id, attribute, value (text) and created_timestamp; an attribute counts as known from its
-    created_timestamp on, or always where that is NULL. A later import of the same (customer, attribute) wins.
+    created_timestamp on, or always where that is NULL. Of several values known the one dated last counts, of equal
+    dates the later import's.
 
     Side effects: writes to the lake and the catalogue; the same rows again change nothing.
     """
