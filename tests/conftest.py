@@ -31,7 +31,7 @@ def shared_directory(tmp_path_factory, worker_id) -> Path:
 @pytest.fixture(scope="session")
 def shop_directory(shared_directory) -> Path:
     """The simulated shop's files."""
-    return _built_once(shared_directory / "shop", shop.write_shop)
+    return built_once(shared_directory / "shop", shop.write_shop)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def imported_home(shared_directory, shop_directory) -> Path:
         platform.import_customers(str(shop_directory / "customers.csv"))
         platform.import_events(str(shop_directory / "events.parquet"))
 
-    return _built_once(shared_directory / "imported", build)
+    return built_once(shared_directory / "imported", build)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +57,7 @@ def finished_home(shared_directory, imported_home) -> Path:
         done = shop.propensity(home, "run", "--as-of", shop.AS_OF)
         assert done.returncode == 0, done.stderr
 
-    return _built_once(shared_directory / "finished", build)
+    return built_once(shared_directory / "finished", build)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def new_home(imported_home, tmp_path) -> Path:
     return shutil.copytree(imported_home, tmp_path / "home")
 
 
-def _built_once(path: Path, build) -> Path:
+def built_once(path: Path, build) -> Path:
     """Return `path`, built by the first process that asks for it."""
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

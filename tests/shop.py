@@ -166,7 +166,7 @@ def settings_of(home: Path, **flags: object) -> Settings:
     )
 
 
-def propensity(home: Path, *arguments: str, timeout: float = 120, **options: str) -> subprocess.CompletedProcess[str]:
+def propensity(home: Path, *arguments: str, timeout: float = 600, **options: str) -> subprocess.CompletedProcess[str]:
     """Run the command line on `home` in a process of its own."""
     return subprocess.run(
         command(*arguments),

@@ -17,6 +17,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.conftest import built_once
+
 PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
 BLOCK = re.compile(r"(?:^<!-- (?P<comment>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
@@ -39,23 +41,24 @@ def blocks(document: Path) -> Iterator[Block]:
         yield Block(match["language"], match["code"], match["comment"] or "")
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+@pytest.fixture(scope="session")
+def environment(shared_directory: Path) -> dict[str, str]:
     """A home with Complete Journey scored by a quickly trained net, as a reader of the docs has after `make demo`."""
-    home = tmp_path_factory.mktemp("docs") / "home"
     variables = (
         os.environ
         | QUICK
         | {
-            "PROPENSITY_HOME": str(home),
             "PROJECT": str(PROJECT),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONWARNINGS": "ignore",
         }
     )
-    for command in ("migrate", "import complete-journey", "run --as-of 2017-11-01"):
-        run(["propensity", *command.split()], home.parent, variables)
-    return variables
+
+    def build(home: Path) -> None:
+        for command in ("migrate", "import complete-journey", "run --as-of 2017-11-01"):
+            run(["propensity", *command.split()], home.parent, variables | {"PROPENSITY_HOME": str(home)})
+
+    return variables | {"PROPENSITY_HOME": str(built_once(shared_directory / "complete-journey", build))}
 
 
 def run(command: list[str], directory: Path, environment: dict[str, str]) -> str:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,8 @@ from propensity.training.service import training_is_due
 from propensity.warehouse.region_lock import alone_in_region
 from tests import shop
 
-pytestmark = pytest.mark.xdist_group("pipeline")  # its homes are built once
+# Its homes are built once; the first test waits for them.
+pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(900)]
 
 STAGES = ["migrate", "features", "labels", "apply", "train", "score", "materialize"]
 
@@ -227,16 +227,13 @@ def killed(home: Path, *, appears: str | None = None, after: float = 0) -> bool:
         shop.command("run", "--as-of", shop.AS_OF), env=shop.environment(home), stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    try:
-        while appears and running.poll() is None and next(home.glob(appears), None) is None:
-            time.sleep(0.002)
-        time.sleep(after)
-        alive = running.poll() is None
-    finally:
-        # The whole group: `feast apply` is a process of its own.
-        with suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
-        running.wait()
+    while appears and running.poll() is None and next(home.glob(appears), None) is None:
+        time.sleep(0.002)
+    time.sleep(after)
+    alive = running.poll() is None
+    if alive:  # else its number may be somebody else's by now
+        os.killpg(running.pid, signal.SIGKILL)  # the whole group: `feast apply` is a process of its own
+    running.wait()
     return alive
 
 

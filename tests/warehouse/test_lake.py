@@ -151,3 +151,16 @@ def test_without_file_locks_the_process_id_tells(lake: Lake, monkeypatch: pytest
         (mine.parent / "4194999-gone").mkdir()
         assert lake.drop_abandoned() == 1
         assert mine.is_dir()
+
+
+def test_a_directory_whose_owner_died_before_locking_it_is_dropped(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    died, newborn = (tmp_path / ".staging" / f".{dead.pid}-{name}" for name in ("died", "newborn"))
+    died.mkdir(parents=True)
+    newborn.mkdir()
+    os.utime(died, (0, 0))
+    assert lake.drop_abandoned() == 1
+    assert not died.exists()
+    assert newborn.exists()

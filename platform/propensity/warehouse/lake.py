@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -101,7 +102,8 @@ class Lake:
         dropped = 0
         staging = self._staging()
         for directory in staging.iterdir() if staging.is_dir() else ():
-            if not directory.name.startswith(".") and not _owner_lives(directory):
+            newborn = directory.name.startswith(".")  # not locked yet
+            if not (_newborn_lives(directory) if newborn else _owner_lives(directory)):
                 shutil.rmtree(directory, ignore_errors=True)
                 dropped += 1
         return dropped
@@ -117,6 +119,16 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _newborn_lives(directory: Path) -> bool:
+    """Return whether a directory whose owner was about to lock it may still get there: that takes no second."""
+    try:
+        age_seconds = time.time() - directory.stat().st_mtime
+    except FileNotFoundError:
+        return True  # locked or finished this moment
+    owner = directory.name.removeprefix(".").split("-", 1)[0]
+    return age_seconds < 1 or (owner.isdigit() and Path(f"/proc/{owner}").exists())
 
 
 def _owner_lives(directory: Path) -> bool:
