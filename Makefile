@@ -16,10 +16,10 @@ demo: install ## Run the whole job on Complete Journey and print what it found
 	@$(BIN)/propensity demo
 
 test: install ## Run the tests
-	$(BIN)/pytest -n 2 --dist loadgroup -q
+	$(BIN)/pytest -n 2 --dist loadfile -q
 
 test-all: install ## Run the tests and the slow ones: full training, more kills
-	$(BIN)/pytest -n 2 --dist loadgroup -q -m "slow or not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -q -m "slow or not slow"
 
 lint: install ## Check style, types and the lock
 	$(BIN)/ruff check
