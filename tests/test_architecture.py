@@ -15,8 +15,6 @@ from propensity import columns
 from propensity.warehouse import schemas
 from tests.shop import ROOT
 
-pytestmark = pytest.mark.xdist_group("architecture")  # its homes are built once
-
 PACKAGE = ROOT / "platform" / "propensity"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (

@@ -13,7 +13,6 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.xdist_group("complete_journey")
 def test_the_demo_meets_the_targets_and_repeats_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     environment = os.environ | {"PROPENSITY_HOME": str(home), "COLUMNS": "80"}

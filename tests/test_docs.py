@@ -24,7 +24,7 @@ DOCUMENTS = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
 BLOCK = re.compile(r"(?:^<!-- (?P<comment>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 QUICK = {"PROPENSITY_TRAINING__CUTOFFS": "4", "PROPENSITY_TRAINING__EPOCHS": "1"}
 
-pytestmark = [pytest.mark.xdist_group("complete_journey"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from propensity.api import Platform
 from propensity.warehouse.catalogue_session import catalogue_session
 from tests import shop
 
-pytestmark = pytest.mark.xdist_group("feast_by_hand")  # its homes are built once
-
 FEATURES = ["-f", "category_propensity_top:top_categories", "-f", "category_propensity_top:top_propensities"]
 FIRST, SECOND = 1722484800, 1723089600
 """AS_OF and SOON_AFTER in New York, in seconds."""

@@ -20,7 +20,7 @@ from propensity.warehouse.region_lock import alone_in_region
 from tests import shop
 
 # Its homes are built once; the first test waits for them.
-pytestmark = [pytest.mark.xdist_group("pipeline"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 STAGES = ["migrate", "features", "labels", "apply", "train", "score", "materialize"]
 

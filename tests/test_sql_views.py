@@ -18,8 +18,6 @@ from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.sql_views import VIEWS, refresh_views, sql_connection
 from tests import shop
 
-pytestmark = pytest.mark.xdist_group("sql_views")  # its homes are built once
-
 
 @pytest.fixture(scope="module")
 def platform(finished_home):
