@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import signal
@@ -227,13 +228,16 @@ def killed(home: Path, *, appears: str | None = None, after: float = 0) -> bool:
         shop.command("run", "--as-of", shop.AS_OF), env=shop.environment(home), stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    while appears and running.poll() is None and next(home.glob(appears), None) is None:
-        time.sleep(0.002)
-    time.sleep(after)
-    alive = running.poll() is None
-    if alive:  # else its number may be somebody else's by now
-        os.killpg(running.pid, signal.SIGKILL)  # the whole group: `feast apply` is a process of its own
-    running.wait()
+    try:
+        # glob.glob passes over a directory that the run removes under it; Path.glob raises.
+        while appears and running.poll() is None and not glob.glob(f"{home}/{appears}", include_hidden=True):  # noqa: PTH207
+            time.sleep(0.002)
+        time.sleep(after)
+    finally:
+        alive = running.poll() is None
+        if alive:  # else its number may be somebody else's by now
+            os.killpg(running.pid, signal.SIGKILL)  # the whole group: `feast apply` is a process of its own
+        running.wait()
     return alive
 
 
