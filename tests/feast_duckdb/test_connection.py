@@ -62,6 +62,20 @@ def test_lock_of_this_process(shop: Path) -> None:
     assert score(shop, 0) == [10]
 
 
+@pytest.mark.parametrize("configured", [None, 3])
+def test_threads_come_back(tmp_path: Path, configured: int | None) -> None:
+    threads = "SELECT current_setting('threads')"
+    with open_session(SessionSettings.of(config(tmp_path, threads=configured))) as session:
+        before = session.execute(threads).fetchall()
+        with session.on_one_thread():
+            assert session.execute(threads).fetchall() == [(1,)]
+        assert session.execute(threads).fetchall() == before
+        with pytest.raises(duckdb.CatalogException), session.on_one_thread():
+            session.execute("SELECT * FROM nowhere")
+        assert session.execute(threads).fetchall() == before
+        assert configured is None or before == [(configured,)]
+
+
 def test_settings_reach_duckdb_and_spill_files_go(tmp_path: Path) -> None:
     offline = {"threads": 1, "memory_limit": "100MB", "temp_directory": "spill", "base_path": "data"}
     settings = SessionSettings.of(config(tmp_path, **offline))

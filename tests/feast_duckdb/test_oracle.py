@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .views import entities, history, hour, retrieve, source, view, write
+from .views import FIELDS, entities, history, hour, retrieve, source, view, write
 
 HOURS = st.integers(0, 8)
 CUSTOMERS = st.sampled_from(["a", "b", None])
@@ -56,8 +56,11 @@ def split(rows: list[tuple[Any, ...]], directory: Path) -> None:
     spine=st.lists(st.tuples(CUSTOMERS, st.one_of(st.none(), HOURS)), max_size=12),
     ttls=st.tuples(TTLS, TTLS),
     known=st.booleans(),
+    streamed=st.booleans(),
 )
-def test_retrieval_equals_brute_force(kind: str, first: Any, second: Any, spine: Any, ttls: Any, known: bool) -> None:
+def test_retrieval_equals_brute_force(
+    kind: str, first: Any, second: Any, spine: Any, ttls: Any, known: bool, streamed: bool
+) -> None:
     repo = Path(tempfile.mkdtemp())
     try:
         views = []
@@ -68,7 +71,8 @@ def test_retrieval_equals_brute_force(kind: str, first: Any, second: Any, spine:
             views.append(view(made, name, ttl=None if ttl is None else timedelta(hours=ttl)))
         refs = ["one:score", "one:indices", "two:indices", "two:score"]
         job = retrieve(repo, views, refs, entities(*spine), full_feature_names=True, filter_by_created_timestamp=known)
-        got = job.to_arrow().to_pylist()
+        # Streams come from one query, tables from a query for each view.
+        got = (job.to_arrow_reader().read_all() if streamed else job.to_arrow()).to_pylist()
     finally:
         shutil.rmtree(repo)
     expected = []
@@ -86,3 +90,33 @@ def test_retrieval_equals_brute_force(kind: str, first: Any, second: Any, spine:
             }
         )
     assert got == expected
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    rows=ROWS,
+    spine=st.lists(st.one_of(st.none(), HOURS), min_size=1, max_size=8),
+    bounds=st.tuples(HOURS, HOURS).map(sorted),
+    ttl=TTLS,
+)
+def test_entityless_view_and_date_range_equal_brute_force(rows: Any, spine: Any, bounds: Any, ttl: int | None) -> None:
+    repo = Path(tempfile.mkdtemp())
+    try:
+        split(rows, repo / "rows")
+        lifetime = None if ttl is None else timedelta(hours=ttl)
+        totals = view(source("rows"), "totals", entities=[], schema=FIELDS[1:], ttl=lifetime)
+        given_times = entities(*((None, at) for at in spine)).select(["event_timestamp"])
+        alone = retrieve(repo, [totals], ["totals:score"], given_times).to_arrow().column("score").to_pylist()
+        by_customer = view(source("rows"), ttl=lifetime)
+        start, end = (hour(bound) for bound in bounds)
+        job = retrieve(repo, [by_customer], ["purchases:score"], None, start_date=start, end_date=end)
+        ranged = [tuple(row.values()) for row in job.to_arrow().to_pylist()]
+    finally:
+        shutil.rmtree(repo)
+    everyone = [("all", *row[1:]) for row in rows]
+    assert alone == [oracle(everyone, "all", at, ttl, known=False)[0] for at in spine]
+    within = {(row[1], row[0]) for row in rows if None not in row[:2] and bounds[0] <= row[1] <= bounds[1]}
+    # A date range bounds the feature rows, too: nothing older than its start is joined.
+    later = [row for row in rows if row[1] is not None and row[1] >= bounds[0]]
+    expected = [(hour(at), customer, oracle(later, customer, at, ttl, known=False)[0]) for at, customer in within]
+    assert sorted(ranged, key=str) == sorted(expected, key=str)

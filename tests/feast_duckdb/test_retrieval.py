@@ -24,7 +24,6 @@ from propensity.feast_duckdb import (
     UnsupportedSourceError,
     retrieval,
 )
-from propensity.feast_duckdb.request import Script
 
 from .views import CUSTOMER, UTC_US, entities, history, hour, retrieve, source, view, write
 
@@ -447,4 +446,4 @@ def test_lists_beyond_32_bit_offsets_take_smaller_chunks() -> None:
             return self
 
     found: Any = Result()
-    assert retrieval._table(found, Script((), "SELECT 1", ("x",))).column(0).to_pylist() == [1 << 11]
+    assert retrieval._table(found, "SELECT 1").column(0).to_pylist() == [1 << 11]

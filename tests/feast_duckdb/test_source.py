@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
-from feast import RepoConfig, ValueType
+from feast import Field, FileSource, RepoConfig, ValueType
+from feast.data_format import DeltaFormat
 from feast.data_source import DataSource
 from feast.saved_dataset import SavedDatasetStorage
+from feast.types import Float64
 
 import propensity.feast_duckdb
 from propensity.feast_duckdb import (
@@ -20,10 +23,11 @@ from propensity.feast_duckdb import (
     SavedDatasetDuckDBStorage,
     SourceDefinitionError,
     SourceNotFoundError,
+    UnsupportedSourceError,
 )
 from propensity.feast_duckdb.types import value_type
 
-from .views import config, history, source, write
+from .views import FIELDS, config, entities, history, retrieve, source, view, write
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_registry_round_trip(options: dict[str, Any]) -> None:
 def test_storage_round_trip(options: dict[str, Any]) -> None:
     storage = SavedDatasetStorage.from_proto(SavedDatasetDuckDBStorage(**options).to_proto())
     assert isinstance(storage, SavedDatasetDuckDBStorage)
-    again = SavedDatasetDuckDBStorage.from_data_source(storage.to_data_source())
+    again = SavedDatasetStorage.from_data_source(storage.to_data_source())
     assert {name: value for name, value in vars(again).items() if value is not None} == options
 
 
@@ -160,6 +164,35 @@ def test_inference_of_every_type(tmp_path: Path) -> None:
     assert [translate(kind) for _, kind in inferred] == list(selected.values())
 
 
+def test_columns_without_any_value(tmp_path: Path) -> None:
+    nulls = {"nothing": pa.nulls(1), "lists": pa.array([[None]]), "texts": pa.array([None], pa.string())}
+    rows = history(("a", 1, 1, 1))
+    for name, column in nulls.items():
+        rows = rows.append_column(name, column)
+    write(tmp_path / "purchases/0.parquet", rows)
+    translate = source().source_datatype_to_feast_value_type()
+    inferred = {name: translate(kind) for name, kind in source().get_table_column_names_and_types(config(tmp_path))}
+    found = {name: inferred[name].name for name in nulls}
+    assert found == {"nothing": "INT32", "lists": "INT32_LIST", "texts": "STRING"}
+    query = source(query="SELECT NULL AS nothing, [NULL] AS lists", name="q")
+    kinds = [translate(kind).name for _, kind in query.get_table_column_names_and_types(config(tmp_path))]
+    assert kinds == ["INT32", "INT32_LIST"]
+    feature = view(source(), schema=[*FIELDS, Field(name="nothing", dtype=Float64)])
+    got = retrieve(tmp_path, [feature], ["purchases:nothing"], entities(("a", 2))).to_arrow()
+    assert got.column("nothing").to_pylist() == [None]
+
+
+def test_file_sources_beyond_parquet_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "p.parquet", history(("a", 1, 1, 1)))
+    options = {"name": "far", "path": "p.parquet", "timestamp_field": "event_timestamp"}
+    with pytest.raises(UnsupportedSourceError, match="'far' has the format DeltaFormat; this store reads Parquet"):
+        retrieve(tmp_path, [view(FileSource(file_format=DeltaFormat(), **options))], ["purchases:score"],
+                 entities(("a", 2))).to_arrow()  # fmt: skip
+    with pytest.raises(UnsupportedSourceError, match=r"sets s3_endpoint_override.*CREATE PERSISTENT SECRET"):
+        retrieve(tmp_path, [view(FileSource(s3_endpoint_override="http://localhost:9000", **options))],
+                 ["purchases:score"], entities(("a", 2))).to_arrow()  # fmt: skip
+
+
 def test_unknown_types_are_refused() -> None:
     with pytest.raises(KeyError):
         value_type("time64[us]")
@@ -172,13 +205,19 @@ def test_query_string() -> None:
     assert source(query="SELECT 1", name="q").get_table_query_string() == "(SELECT 1)"
 
 
-def test_nothing_of_the_platform_is_imported() -> None:
+def test_nothing_of_the_platform_is_imported_and_nothing_in_a_circle() -> None:
     package = Path(propensity.feast_duckdb.__file__).parent
     modules = list(package.glob("*.py"))
     assert len(modules) > 10
+    imports: dict[str, set[str]] = {}
     for module in modules:
+        imported = imports.setdefault(module.stem, set())
         for node in ast.walk(ast.parse(module.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
             for name in names:
-                assert not name.startswith("propensity") or name.startswith("propensity.feast_duckdb"), module
+                assert not name.startswith("propensity") or name.startswith("propensity.feast_duckdb."), module
+                imported |= {part for part in name.split(".")[2:3] if name.startswith("propensity.feast_duckdb.")}
+    order = list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError
+    assert order.index("relation") < order.index("source") < order.index("__init__")

@@ -19,7 +19,7 @@ import pytest
 from feast import FeatureView, Field, FileSource, RepoConfig
 from feast.types import Array, Float32, Int32, Int64, String
 
-from propensity.feast_duckdb import DuckDBOfflineStore, UnsupportedWriteError
+from propensity.feast_duckdb import DuckDBOfflineStore
 
 from .views import CUSTOMER, history, hour, write
 
@@ -140,19 +140,22 @@ def test_it_reads_relative_to_the_working_directory(tmp_path: Path, monkeypatch:
         )
 
 
-def test_it_rewrites_a_file_on_append(tmp_path: Path) -> None:
-    """One file is refused here, since a rewrite loses concurrent writers' rows; a directory gets a new file."""
-    path = write(tmp_path / "p.parquet", history(("a", 1, 1, 10)))
-    before = path.stat().st_ino, path.read_bytes()
+def test_it_rewrites_on_append(tmp_path: Path) -> None:
+    """A directory gets a new file here, and there no append at all; a lone file both lengthen, here under a lock."""
+    old = write(tmp_path / "rows/0.parquet", history(("a", 1, 1, 10)))
+    before = old.stat().st_ino, old.read_bytes()
     ours = settings(tmp_path, "propensity.feast_duckdb.DuckDBOfflineStore")
-    with pytest.raises(UnsupportedWriteError, match="directory of its own"):
-        DuckDBOfflineStore.offline_write_batch(ours, definitions(path), history(("b", 2, 2, 20)), None)
-    assert (path.stat().st_ino, path.read_bytes()) == before
-    stock.DuckDBOfflineStore.offline_write_batch(
-        settings(tmp_path, "duckdb"), definitions(path), history(("b", 2, 2, 20)), None
-    )
-    assert pq.read_table(path).num_rows == 2
-    assert path.read_bytes() != before[1]
+    theirs = settings(tmp_path, "duckdb")
+    new = history(("b", 2, 2, 20))
+    DuckDBOfflineStore.offline_write_batch(ours, definitions(tmp_path / "rows"), new, None)
+    assert (old.stat().st_ino, old.read_bytes()) == before
+    assert pq.read_table(tmp_path / "rows").num_rows == 2
+    with pytest.raises(Exception, match="rows"):
+        stock.DuckDBOfflineStore.offline_write_batch(theirs, definitions(tmp_path / "rows"), new, None)
+    for store, found in ((stock.DuckDBOfflineStore, theirs), (DuckDBOfflineStore, ours)):
+        path = write(tmp_path / "p.parquet", history(("a", 1, 1, 10)))
+        store.offline_write_batch(found, definitions(path), new, None)
+        assert sorted(pq.read_table(path).column("score").to_pylist()) == [10, 20]
 
 
 def test_environment_is_utc() -> None:

@@ -28,7 +28,7 @@ VALUES = {
 }
 
 
-@pytest.fixture(params=["path", "table"])
+@pytest.fixture(params=["path", "table", "file"])
 def creator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[DuckDBSourceCreator]:
     """Make a creator as Feast's fixtures do."""
     monkeypatch.setenv("UNIVERSAL_SOURCE", request.param)

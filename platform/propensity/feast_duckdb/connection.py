@@ -80,6 +80,20 @@ class Session:
         """Run one statement."""
         return self.connection.execute(sql)
 
+    @contextmanager
+    def on_one_thread(self) -> Iterator[None]:
+        """Run statements that are a single task on the calling thread alone.
+
+        DuckDB's caller polls, without a pause, while another thread works on what it waits for: a task that can't be
+        shared would cost its CPU time twice.
+        """
+        threads = self.execute("SELECT current_setting('threads')").fetchall()[0][0]
+        self.execute("SET threads = 1")
+        try:
+            yield
+        finally:
+            self.execute(f"SET threads = {threads}")
+
     def describe(self, sql: str, context: str | None = None) -> dict[str, str]:
         """Give a query's column names and DuckDB types, in order.
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
-from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_NAME, FeatureView
 from feast.infra.offline_stores.offline_store import RetrievalMetadata
 
 from propensity.feast_duckdb import location
 from propensity.feast_duckdb.connection import Session, SessionSettings, open_session
 from propensity.feast_duckdb.errors import EntityFrameError, SourceDefinitionError
+from propensity.feast_duckdb.opening import open_relation
 from propensity.feast_duckdb.point_in_time import join_script, spine_of_range
 from propensity.feast_duckdb.pull import epoch_microseconds
-from propensity.feast_duckdb.relation import open_relation
 from propensity.feast_duckdb.request import Script, ViewRequest, Window
 from propensity.feast_duckdb.source import DuckDBSource
 from propensity.feast_duckdb.spine import Spine, event_timestamp_name, spine_of_frame, spine_of_query
@@ -125,7 +125,7 @@ class HistoricalRequest:
 def _keys(view: FeatureView) -> dict[str, str]:
     """Give entity frame column -> feature column, as the view's source maps it."""
     columns = [column.name for column in view.entity_columns if column.name != DUMMY_ENTITY_ID]
-    if not view.entity_columns and view.entities:
+    if not view.entity_columns and view.entities not in ([], [DUMMY_ENTITY_NAME]):
         raise EntityFrameError(
             f"Feature view {view.name!r} knows no type for its join keys, since its source had no data when "
             "it was applied. Give its entities a value_type, or list the keys in its schema, and apply again."

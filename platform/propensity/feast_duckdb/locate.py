@@ -73,6 +73,8 @@ def locate(
         "event_us": event_us,
         "created_us": created_us,
         "place": relation.place(),
+        "place_number": relation.place_number(),
+        "winner": ", ".join(f"{part} AS {name}" for name, part in relation.places_of("winner").items()),
         # Feast's ttl is inclusive, so the edge row must match.
         "alive": "TRUE" if ttl is None else f"candidate.t >= instant.event_us - {ttl}",
     }

@@ -44,14 +44,16 @@ def join_script(
         EntityFrameError: names or key types can't be joined.
     """
     _require_distinct_names(spine, requests)
-    span, statements = span_of(spine.table, "event_us")
+    span, measuring = span_of(spine.table, "event_us")
+    preparation = [*spine.statements, *measuring]
+    statements: list[str] = []
     instants: dict[tuple[str, ...], Instants] = {}
-    columns = [f"{spine.column(name)} AS {dialect.name(name)}" for name in spine.names]
-    joins: list[str] = []
+    parts = [([f"{spine.column(name)} AS {dialect.name(name)}" for name in spine.names], "")]
     for index, request in enumerate(requests):
         spine.require(tuple(request.keys))
         if request.relation.is_empty:
-            columns += [f"NULL::{types.duckdb_type(kind)} AS {dialect.name(out)}" for out, _, kind in request.features]
+            nulls = [f"NULL::{types.duckdb_type(kind)} AS {dialect.name(out)}" for out, _, kind in request.features]
+            parts.append((nulls, ""))
             continue
         oldest = f"({span.lower} - {request.ttl_us})" if request.ttl_us is not None else None
         view_window = window or Window(oldest, span.upper)
@@ -59,18 +61,28 @@ def join_script(
         keys = tuple(_spine_key(request, spine, key) for key in request.keys)
         if keys not in instants:  # views of one entity share its numbers
             instants[keys] = instants_of(spine, keys)
-            statements += instants[keys].statements
+            preparation += instants[keys].statements
         located = unique_name("located")
         winners, measured = span_of(located, "t")
         locating = locate(staged, instants[keys], located, span, view_window, known_only=known_only)
         statements += [*staging, *locating, *measured]
-        joins.append(_fetch(staged, located, winners, index))
-        columns += [
-            f"view_{index}.f{place} AS {dialect.name(out)}" for place, (out, _, _) in enumerate(staged.features)
-        ]
-    query = dialect.render("result", columns=", ".join(columns), spine=spine.table, joins="\n".join(joins))
+        columns = [f"view_{index}.f{place} AS {dialect.name(out)}" for place, (out, _, _) in enumerate(staged.features)]
+        parts.append((columns, _fetch(staged, located, winners, index)))
     names = (*spine.names, *(out for request in requests for out, _, _ in request.features))
-    return Script((*spine.statements, *statements), query, names)
+    query = _result(spine, parts)
+    pieces = tuple(_result(spine, [part]) for part in parts if part[0])
+    if spine.is_small:
+        return Script(tuple(statements), query, names, pieces, tuple(preparation))
+    return Script((*preparation, *statements), query, names, pieces)
+
+
+def _result(spine: Spine, parts: Sequence[tuple[list[str], str]]) -> str:
+    return dialect.render(
+        "result",
+        columns=", ".join(column for columns, _ in parts for column in columns),
+        spine=spine.table,
+        joins="\n".join(join for _, join in parts),
+    )
 
 
 def _require_distinct_names(spine: Spine, requests: Sequence[ViewRequest]) -> None:

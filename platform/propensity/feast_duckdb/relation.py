@@ -6,23 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import duckdb
-from feast.data_format import ParquetFormat
-from feast.data_source import DataSource, PushSource
-from feast.infra.offline_stores.file_source import FileSource
 
-from propensity.feast_duckdb import dialect, location
+from propensity.feast_duckdb import dialect
 from propensity.feast_duckdb.connection import Session
-from propensity.feast_duckdb.errors import (
-    MissingColumnError,
-    SourceDefinitionError,
-    SourceNotFoundError,
-    UnsupportedSourceError,
-)
-from propensity.feast_duckdb.source import DuckDBSource
+from propensity.feast_duckdb.errors import MissingColumnError, SourceDefinitionError, SourceNotFoundError
 
 # Bare columns: a join on an expression of them could not skip row groups.
 _FILE_ROW_ID = ("src.file_index", "src.file_row_number")
 _TABLE_ROW_ID = ("src.rowid",)
+_ROW_BITS = 40  # of a place number: rows of one file; the 23 above them count files
 _FILE_PSEUDO_COLUMNS = {"file_index", "file_row_number"}
 
 
@@ -90,6 +82,19 @@ class Relation:
         """Write a row's number as one value that orders rows by place."""
         return "{" + ", ".join(f"'{name}': {column}" for name, column in self.place_names().items()) + "}"
 
+    def place_number(self) -> str:
+        """Write a row's number as a BIGINT that orders rows by place."""
+        if len(self.row_id) == 1:
+            return f"{self.row_id[0]}::BIGINT"
+        file, row = self.row_id
+        return f"({file}::BIGINT << {_ROW_BITS}) + {row}"
+
+    def places_of(self, number: str) -> dict[str, str]:
+        """Write the fields of `place`, taken from a `place_number`."""
+        if len(self.row_id) == 1:
+            return {"r0": number}
+        return {"r0": f"({number} >> {_ROW_BITS})::UBIGINT", "r1": f"{number} & {(1 << _ROW_BITS) - 1}"}
+
     def place_names(self) -> dict[str, str]:
         """Give the fields of `place`, with the columns that they come from."""
         return {f"r{index}": column for index, column in enumerate(self.row_id)}
@@ -110,56 +115,22 @@ class Relation:
         return staged, within
 
 
-def open_relation(session: Session, source: DataSource) -> Relation:
-    """Find a source's data and read its schema.
+def relation_of_files(
+    session: Session, path: str, files: list[str], *, hive_partitioning: bool = False, allow_empty: bool = False
+) -> Relation:
+    """Read the schema of Parquet files.
 
     Args:
-        session: where database files get attached.
-        source: DuckDBSource, or Feast's FileSource with Parquet files.
+        session: where they will be read.
+        path: how the source's definition names them.
+        files: their absolute paths or URLs.
+        hive_partitioning: read `key=value` directories as columns.
+        allow_empty: no files are no error.
 
     Raises:
-        SourceNotFoundError: there is nothing at its location.
-        UnsupportedSourceError: the source is of another kind.
+        SourceNotFoundError: there are no files.
+        SourceDefinitionError: a directory names a column that the files have.
     """
-    if isinstance(source, PushSource) and source.batch_source is not None:
-        return open_relation(session, source.batch_source)
-    if isinstance(source, FileSource):
-        if not (source.file_format is None or isinstance(source.file_format, ParquetFormat)):
-            raise UnsupportedSourceError(f"FileSource {source.name!r} isn't Parquet; this store reads Parquet.")
-        # Feast resolves a FileSource against the repository, whatever base_path is.
-        files = location.parquet_files(session.settings.repo_path, source.path)
-        return _file_relation(session, source.path, files, hive_partitioning=False, allow_empty=False)
-    if not isinstance(source, DuckDBSource):
-        raise UnsupportedSourceError(
-            f"{type(source).__name__} {getattr(source, 'name', '')!r} can't be read by the DuckDB offline "
-            "store. Use DuckDBSource, or FileSource with Parquet files."
-        )
-    if source.path is not None:
-        files = location.parquet_files(session.settings.base_path, source.path)
-        return _file_relation(
-            session,
-            source.path,
-            files,
-            hive_partitioning=source.hive_partitioning,
-            allow_empty=source.allow_empty,
-        )
-    context = None
-    if source.database is not None:
-        context = session.attach(location.absolute(session.settings.base_path, source.database))
-    if source.table is not None:
-        return _table_relation(session, source.table, source.database or "", context or "")
-    query = (source.query or "").strip().rstrip(";").replace("{base_path}", str(session.settings.base_path))
-    label = f"Query {source.name!r}"
-    try:
-        columns = session.describe(query, context)
-    except duckdb.Error as error:
-        raise SourceDefinitionError(f"{label} can't be run: {error}") from error
-    return Relation(label, f"({query})", columns, context=context)
-
-
-def _file_relation(
-    session: Session, path: str, files: list[str], *, hive_partitioning: bool, allow_empty: bool
-) -> Relation:
     label = f"Parquet source {path!r}"
     if not files and allow_empty:
         return Relation(label, "", {}, is_empty=True)
@@ -190,7 +161,18 @@ def _scan(files: list[str], *, hive: str) -> str:
     return f"read_parquet({dialect.text_list(files)}, union_by_name = true, hive_partitioning = {hive})"
 
 
-def _table_relation(session: Session, table: str, database: str, alias: str) -> Relation:
+def relation_of_table(session: Session, table: str, database: str, alias: str) -> Relation:
+    """Read the schema of a table or view.
+
+    Args:
+        session: where its database is attached.
+        table: its name, optionally with its schema.
+        database: how the source's definition names the database.
+        alias: the database's name in the session.
+
+    Raises:
+        SourceNotFoundError: there is no such table.
+    """
     label = f"Table {table!r} of {database!r}"
     from_sql = f"{dialect.name(alias)}.{dialect.qualified(table)}"
     try:
@@ -205,3 +187,24 @@ def _table_relation(session: Session, table: str, database: str, alias: str) -> 
     if "rowid" in {column.lower() for column in columns}:
         row_id = ()  # a column of that name hides them
     return Relation(label, from_sql, columns, row_id=row_id)
+
+
+def relation_of_query(session: Session, query: str, name: str, context: str | None) -> Relation:
+    """Read the schema of a SELECT's result, without running it.
+
+    Args:
+        session: where it will run.
+        query: the SELECT; `{base_path}` stands for the base directory.
+        name: how messages call it.
+        context: alias of the database in which its tables are looked up.
+
+    Raises:
+        SourceDefinitionError: it can't be run.
+    """
+    query = query.strip().rstrip(";").replace("{base_path}", str(session.settings.base_path))
+    label = f"Query {name!r}"
+    try:
+        columns = session.describe(query, context)
+    except duckdb.Error as error:
+        raise SourceDefinitionError(f"{label} can't be run: {error}") from error
+    return Relation(label, f"({query})", columns, context=context)

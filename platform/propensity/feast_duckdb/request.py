@@ -18,11 +18,16 @@ class Script:
         statements: set-up.
         query: the result; its columns come in the order of `names`.
         names: the result's column names, free of the rules that SQL has for names.
+        pieces: queries that give the same rows in the same order, some columns each; put side by side they are the
+            result. Who wants all of it takes these, since then the lists of one view at a time are sorted.
+        preparation: what comes before `statements`, too small for a second thread to be of use.
     """
 
     statements: tuple[str, ...]
     query: str
     names: tuple[str, ...]
+    pieces: tuple[str, ...] = ()
+    preparation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -76,16 +76,20 @@ class DuckDBRetrievalJob(RetrievalJob):
         return self._metadata
 
     @contextmanager
-    def _running(self, timeout: float | None) -> Iterator[tuple[duckdb.DuckDBPyConnection, Script]]:
+    def _running(self, timeout: float | None) -> Iterator[tuple[Session, Script]]:
         with open_session(self._settings) as session:
             timer = threading.Timer(timeout, session.connection.interrupt) if timeout else None
             if timer is not None:
                 timer.start()
             try:
                 script = self._plan(session)
+                if script.preparation:
+                    with session.on_one_thread():
+                        for statement in script.preparation:
+                            session.execute(statement)
                 for statement in script.statements:
                     session.execute(statement)
-                yield session.execute(script.query), script
+                yield session, script
             except duckdb.InterruptException as error:
                 raise TimeoutError(f"The retrieval took longer than {timeout} s.") from error
             finally:
@@ -93,8 +97,11 @@ class DuckDBRetrievalJob(RetrievalJob):
                     timer.cancel()
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        with self._running(timeout) as (result, script):
-            rows = _table(result, script)
+        with self._running(timeout) as (session, script):
+            columns: list[pa.ChunkedArray] = []
+            for query in script.pieces or (script.query,):
+                columns += _table(session, query).columns
+            rows = pa.table(columns, names=[str(place) for place in range(len(columns))])
             return types.conform(rows, types.boundary_schema(rows.schema, script.names))
 
     def to_record_batches(
@@ -109,8 +116,8 @@ class DuckDBRetrievalJob(RetrievalJob):
         Yields:
             record batches of one schema. The connection closes with the last one, or with the generator.
         """
-        with self._running(timeout) as (result, script):
-            reader = result.to_arrow_reader(batch_rows)
+        with self._running(timeout) as (session, script):
+            reader = session.execute(script.query).to_arrow_reader(batch_rows)
             schema = types.boundary_schema(reader.schema, script.names)
             for batch in reader:
                 yield from self._transformed(pa.Table.from_batches([types.conform(batch, schema)]))
@@ -189,15 +196,14 @@ class DuckDBRetrievalJob(RetrievalJob):
         return writes.export(self._settings.staging_location, reader.schema, reader)
 
 
-def _table(result: duckdb.DuckDBPyConnection, script: Script) -> pa.Table:
+def _table(session: Session, query: str) -> pa.Table:
     for batch_rows in _TABLE_BATCH_ROWS[:-1]:
         try:
-            return result.to_arrow_table(batch_rows)
+            return session.execute(query).to_arrow_table(batch_rows)
         except duckdb.InvalidInputException as error:
             if "offset" not in str(error):
                 raise
-            result = result.execute(script.query)
-    return result.to_arrow_table(_TABLE_BATCH_ROWS[-1])
+    return session.execute(query).to_arrow_table(_TABLE_BATCH_ROWS[-1])
 
 
 class _Computed(RetrievalJob):

@@ -17,7 +17,7 @@ _MOST_ROWS_WRITTEN_OUT = 1_000
 def script_text(session: Session, script: Script) -> str:
     """Join a session's preamble, its frames and a script's statements to one text."""
     frames = [_frame(session, view, rows) for view, rows in session.frames.items()]
-    statements = [*session.preamble, *frames, *script.statements, script.query]
+    statements = [*session.preamble, *frames, *script.preparation, *script.statements, script.query]
     return ";\n\n".join(statements) + ";\n"
 
 

@@ -10,10 +10,11 @@ from feast.data_source import DataSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 from feast.value_type import ValueType
 
-from propensity.feast_duckdb import types
-from propensity.feast_duckdb.connection import SessionSettings, open_session
+from propensity.feast_duckdb import location, types
+from propensity.feast_duckdb.connection import Session, SessionSettings, open_session
 from propensity.feast_duckdb.dialect import qualified, text
 from propensity.feast_duckdb.errors import SourceDefinitionError
+from propensity.feast_duckdb.relation import Relation, relation_of_files, relation_of_query, relation_of_table
 
 # The path by which Feast finds the class again when it reads a registry; it must never change.
 _CLASS_PATH = "propensity.feast_duckdb.DuckDBSource"
@@ -152,10 +153,8 @@ class DuckDBSource(DataSource):
             MissingColumnError: a timestamp column is absent; the message lists those that exist. A mapping whose
                 source column is absent is no error: Feast's own sources allow one mapping for many tables.
         """
-        from propensity.feast_duckdb.relation import open_relation  # noqa: PLC0415  (it reads this class)
-
         with open_session(SessionSettings.of(config)) as session:
-            relation = open_relation(session, self)
+            relation = self.open(session)
             if relation.is_empty:
                 return
             raw = self.raw_names()
@@ -169,6 +168,26 @@ class DuckDBSource(DataSource):
             if self.timestamp_field:
                 relation.epoch_us(raw.get(self.timestamp_field, self.timestamp_field))
 
+    def open(self, session: Session) -> Relation:
+        """Find the data and read its schema; a database is attached to the session.
+
+        Raises:
+            SourceNotFoundError: there is nothing at its location.
+            SourceDefinitionError: the query can't be run, or a directory names a column that the files have.
+            DatabaseLockedError: the database stayed locked.
+        """
+        if self.path is not None:
+            files = location.parquet_files(session.settings.base_path, self.path)
+            return relation_of_files(
+                session, self.path, files, hive_partitioning=self.hive_partitioning, allow_empty=self.allow_empty
+            )
+        context = None
+        if self.database is not None:
+            context = session.attach(location.absolute(session.settings.base_path, self.database))
+        if self.table is not None:
+            return relation_of_table(session, self.table, self.database or "", context or "")
+        return relation_of_query(session, self.query or "", str(self.name), context)
+
     def raw_names(self) -> dict[str, str]:
         """Give the mapping from feature-side names back to source columns."""
         return {mapped: raw for raw, mapped in self.field_mapping.items()}
@@ -180,10 +199,8 @@ class DuckDBSource(DataSource):
 
     def get_table_column_names_and_types(self, config: Any) -> Iterable[tuple[str, str]]:
         """Give column names and Arrow types as text, in order; nothing for a source without files yet."""
-        from propensity.feast_duckdb.relation import open_relation  # noqa: PLC0415  (it reads this class)
-
         with open_session(SessionSettings.of(config)) as session:
-            relation = open_relation(session, self)
+            relation = self.open(session)
             if relation.is_empty:
                 return []
             schema = session.schema(f"SELECT * FROM {relation.from_sql}", relation.context)

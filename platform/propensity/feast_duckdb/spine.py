@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from propensity.feast_duckdb.connection import Session
 from propensity.feast_duckdb.errors import EntityFrameError
 
 EVENT_TIMESTAMP = "event_timestamp"
+_ROW_GROUP = 122_880  # DuckDB's unit of parallel work on a table
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class Spine:
         names: the caller's column names.
         kinds: their DuckDB types.
         statements: what makes the table.
+        is_small: whether the table is known to fit one of DuckDB's row groups, so that one thread has all the work.
     """
 
     table: str
     names: tuple[str, ...]
     kinds: tuple[str, ...]
     statements: tuple[str, ...]
+    is_small: bool = False
 
     def column(self, name: str) -> str:
         """Write a reference to a caller's column."""
@@ -136,7 +139,8 @@ def spine_of_frame(session: Session, rows: pa.Table) -> Spine:
     given = unique_name("entities")
     session.register(given, rows.rename_columns([f"e{index}" for index in range(len(names))]))
     kinds = tuple(session.describe(f"SELECT * FROM {given}").values())
-    return _numbered(names, kinds, f"SELECT * FROM {given}", None)
+    spine = _numbered(names, kinds, f"SELECT * FROM {given}", None)
+    return replace(spine, is_small=rows.num_rows <= _ROW_GROUP)
 
 
 def spine_of_query(session: Session, query: str, context: str | None) -> Spine:

@@ -7,10 +7,13 @@ import json
 from feast.data_source import DataSource
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
 from feast.protos.feast.core.SavedDataset_pb2 import SavedDatasetStorage as SavedDatasetStorageProto
-from feast.saved_dataset import SavedDatasetStorage
+from feast.saved_dataset import _DATA_SOURCE_TO_SAVED_DATASET_STORAGE, SavedDatasetStorage
 
 from propensity.feast_duckdb.errors import SourceDefinitionError
 from propensity.feast_duckdb.source import DuckDBSource
+
+# Feast has no public way to tell SavedDatasetStorage.from_data_source of a plugin's storage.
+_DATA_SOURCE_TO_SAVED_DATASET_STORAGE["DuckDBSource"] = "propensity.feast_duckdb.SavedDatasetDuckDBStorage"
 
 
 class SavedDatasetDuckDBStorage(SavedDatasetStorage):

@@ -27,8 +27,8 @@ from propensity.feast_duckdb.connection import Session, SessionSettings
 from propensity.feast_duckdb.errors import SourceDefinitionError, UnsupportedWriteError
 from propensity.feast_duckdb.historical import HistoricalRequest
 from propensity.feast_duckdb.logging_destination import DuckDBLoggingDestination
+from propensity.feast_duckdb.opening import open_relation
 from propensity.feast_duckdb.pull import Pull, pull_script
-from propensity.feast_duckdb.relation import open_relation
 from propensity.feast_duckdb.request import Script
 from propensity.feast_duckdb.retrieval import DuckDBRetrievalJob
 from propensity.feast_duckdb.spine import entity_table, keys_and_range

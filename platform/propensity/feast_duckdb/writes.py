@@ -1,8 +1,7 @@
-"""Appending and persisting: new files and single transactions; what is there is never rewritten."""
+"""Appending and persisting: new files and single transactions; only a source of one file is rewritten."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -20,11 +19,12 @@ from feast.infra.offline_stores.file_source import FileSource
 from pyarrow.fs import FileSystem
 
 from propensity.feast_duckdb import dialect, location, types
-from propensity.feast_duckdb.connection import SessionSettings, open_session
+from propensity.feast_duckdb.connection import Session, SessionSettings, open_session
 from propensity.feast_duckdb.errors import UnsupportedWriteError
-from propensity.feast_duckdb.registry_store import sync_directory
-from propensity.feast_duckdb.relation import open_relation
+from propensity.feast_duckdb.opening import open_relation
+from propensity.feast_duckdb.relation import Relation
 from propensity.feast_duckdb.source import DuckDBSource
+from propensity.feast_duckdb.whole_file import filled, lengthen, write_whole
 
 _ROWS_PER_EXPORTED_FILE = 1_000_000
 
@@ -32,9 +32,12 @@ _ROWS_PER_EXPORTED_FILE = 1_000_000
 def append(settings: SessionSettings, source: DataSource, rows: pa.Table) -> None:
     """Append rows to a source: one new Parquet file, or one INSERT. Safe beside other writers and readers.
 
+    A source that names one Parquet file can only have it replaced by a longer one, as Feast's own stores do. That
+    costs as much as the file is long, and replaces what a program that isn't this store has written meanwhile.
+
     Args:
         settings: how to connect.
-        source: a directory of Parquet files, a glob whose last part alone is a wildcard, or a table.
+        source: a directory of Parquet files, a glob whose last part alone is a wildcard, a table, or one file.
         rows: columns named as in the source or as its field mapping names them, in any order.
 
     Raises:
@@ -45,16 +48,23 @@ def append(settings: SessionSettings, source: DataSource, rows: pa.Table) -> Non
         relation = open_relation(session, source) if _has_data(settings, source) else None
         schema = None
         if relation is not None and not relation.is_empty:
-            schema = session.schema(f"SELECT * FROM {relation.from_sql}", relation.context)
+            schema = _known_schema(session, relation, source)
     fitted = _fitted(rows, schema, source)
+    single = _single_file(settings, source)
     if isinstance(source, DuckDBSource) and source.table is not None:
         _insert(settings, source, fitted)
+    elif single is not None:
+        lengthen(single, fitted)
     else:
         write_new_file(_destination(settings, source), fitted)
 
 
 def append_logs(settings: SessionSettings, source: DataSource, rows: pa.Table) -> None:
-    """Append feature logs to a directory of Parquet files or to a table, which the first flush creates."""
+    """Append feature logs to a directory of Parquet files or to a table, which the first flush creates.
+
+    Raises:
+        UnsupportedWriteError: the place is a single file.
+    """
     if isinstance(source, DuckDBSource) and source.table is not None:
         _insert(settings, source, types.conform(rows, types.boundary_schema(rows.schema, tuple(rows.column_names))))
     else:
@@ -97,7 +107,7 @@ def write_new_file(directory: Path, rows: pa.Table) -> Path:
     file_name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{uuid.uuid4().hex}.parquet"
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / file_name
-    _write_whole(target, rows.schema, iter(rows.to_batches()))
+    write_whole(target, rows.schema, iter(rows.to_batches()))
     return target
 
 
@@ -156,11 +166,11 @@ def persist(
     else:
         schema, stream = first.schema, _chain(first, stream)
     if place.suffix == ".parquet":
-        _write_whole(place, schema, stream)
+        write_whole(place, schema, stream)
         return
     staging = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
     staging.mkdir()
-    _write_whole(staging / "part-0.parquet", schema, stream)
+    write_whole(staging / "part-0.parquet", schema, stream)
     old = place.with_name(f".{place.name}.{uuid.uuid4().hex}.old")
     if place.exists():
         place.rename(old)
@@ -173,26 +183,24 @@ def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa
     yield from rest
 
 
-def _write_whole(target: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(target.parent)
-
-
 def _place(settings: SessionSettings, source: DataSource) -> Path:
     path = source.path if isinstance(source, (DuckDBSource, FileSource)) else None
     if path is None or location.is_remote(path):
         raise UnsupportedWriteError(f"{source.name!r} is no local path or table, so nothing can be written there.")
-    base = settings.repo_path if isinstance(source, FileSource) else settings.base_path
-    return Path(location.absolute(base, path))
+    return Path(location.absolute(_base(settings, source), path))
+
+
+def _base(settings: SessionSettings, source: DataSource) -> Path:
+    return settings.repo_path if isinstance(source, FileSource) else settings.base_path
+
+
+def _single_file(settings: SessionSettings, source: DataSource) -> Path | None:
+    if isinstance(source, DuckDBSource) and source.path is None:
+        return None
+    place = _place(settings, source)
+    if location.has_wildcard(str(place)) or place.is_dir():
+        return None
+    return place if place.suffix == ".parquet" or place.is_file() else None
 
 
 def _destination(settings: SessionSettings, source: DataSource) -> Path:
@@ -208,8 +216,7 @@ def _destination(settings: SessionSettings, source: DataSource) -> Path:
         return place.parent
     if place.suffix == ".parquet" or place.is_file():
         raise UnsupportedWriteError(
-            f"{source.name!r} is the single file {place}, which appending would rewrite. "
-            "Move it into a directory of its own and point the source at that directory."
+            f"{source.name!r} is the single file {place}, which each flush would rewrite. Name a directory."
         )
     return place
 
@@ -219,8 +226,26 @@ def _has_data(settings: SessionSettings, source: DataSource) -> bool:
         raise UnsupportedWriteError(f"{source.name!r} is a query, so nothing can be written there.")
     if isinstance(source, DuckDBSource) and source.table is not None:
         return True
+    single = _single_file(settings, source)
+    if single is not None:
+        return single.is_file()
     place = _destination(settings, source)
     return place.is_dir() and any(place.rglob("*.parquet"))
+
+
+def _known_schema(session: Session, relation: Relation, source: DataSource) -> pa.Schema:
+    """Give a source's types; a column that holds nothing but nulls in every file has the null type."""
+    schema = session.schema(f"SELECT * FROM {relation.from_sql}", relation.context)
+    path = source.path if isinstance(source, (DuckDBSource, FileSource)) else None
+    if path is None:
+        return schema
+    files = location.parquet_files(_base(session.settings, source), path)
+    untyped = session.execute(
+        f"SELECT name FROM parquet_schema({dialect.text_list(files)}) "
+        "GROUP BY name HAVING bool_and(coalesce(logical_type, '') = 'NullType()')"
+    ).fetchall()
+    nulls = {row[0] for row in untyped}  # DuckDB reads them as INTEGER
+    return pa.schema([field.with_type(pa.null()) if field.name in nulls else field for field in schema])
 
 
 def _fitted(rows: pa.Table, schema: pa.Schema | None, source: DataSource) -> pa.Table:
@@ -240,10 +265,13 @@ def _fitted(rows: pa.Table, schema: pa.Schema | None, source: DataSource) -> pa.
             f"Rows for {source.name!r} have the columns {', '.join(rows.column_names)}, "
             f"but the source has {', '.join(names)}."
         )
-    boundary = types.boundary_schema(schema, names)
+    rows = rows.select(list(names))
+    # Nulls alone don't settle a type, so that a struct may come later.
+    chosen = map(filled, schema.types, rows.schema.types)
+    kinds = [kind if pa.types.is_null(kind) else types.boundary_type(kind) for kind in chosen]
     try:
-        return types.conform(rows.select(list(names)), boundary)
-    except pa.ArrowInvalid as error:
+        return types.conform(rows, pa.schema(list(zip(names, kinds, strict=True))))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UnsupportedWriteError(f"Rows for {source.name!r} don't fit its types: {error}") from error
 
 

@@ -6,10 +6,14 @@ repository's root in ROOT:
     cd "$FEAST/sdk/python" && \\
     PYTHONPATH="$ROOT/platform:$ROOT/tests/feast_duckdb/universal:." \\
     FULL_REPO_CONFIGS_MODULE=feast_duckdb_repo_configs FEAST_IS_LOCAL_TEST=True \\
-    python -m pytest --integration -m universal_offline_stores tests/integration/offline_store
+    python -m pytest --integration -m universal_offline_stores tests/universal/offline_store
+
+Feast moved these tests from `tests/integration/offline_store` in 2026, and later dropped the option `--integration`:
+name the directory that is there, or both, and leave the option out where pytest doesn't know it.
 
 Feast's own `tests` package must be the one that Python finds, so this module imports nothing of ours by that name.
-UNIVERSAL_SOURCE chooses what the sources are: `path` (a directory of Parquet files, the default) or `table`.
+UNIVERSAL_SOURCE chooses what the sources and destinations are: `path` (directories of Parquet files, the default),
+`table` (tables of one DuckDB file), or `file` (Feast's own FileSource on one Parquet file, as for the stock store).
 """
 
 from __future__ import annotations
@@ -25,6 +29,12 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from feast import FileSource
+from feast.data_format import ParquetFormat
+from feast.data_source import DataSource
+from feast.feature_logging import LoggingDestination
+from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
+from feast.saved_dataset import SavedDatasetStorage
 
 from propensity.feast_duckdb import (
     DuckDBLoggingDestination,
@@ -35,7 +45,7 @@ from propensity.feast_duckdb import (
 
 try:
     from tests.universal.feature_repos.universal.data_source_creator import DataSourceCreator
-except ImportError:  # Feast up to 0.58 kept it elsewhere; without Feast's repository the creator still works
+except ImportError:  # earlier in 2026 it lay elsewhere; without Feast's repository the creator still works
     try:
         from tests.integration.feature_repos.universal.data_source_creator import DataSourceCreator
     except ImportError:
@@ -51,38 +61,42 @@ except ImportError:  # Feast up to 0.58 kept it elsewhere; without Feast's repos
 
 
 class DuckDBSourceCreator(DataSourceCreator):
-    """Puts data frames where DuckDBSource reads them."""
+    """Puts data frames where this store reads them."""
 
     def __init__(self, project_name: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(project_name, *args, **kwargs)
         self.directory = Path(tempfile.mkdtemp(prefix=f"{project_name}_"))
-        self.is_table = os.environ.get("UNIVERSAL_SOURCE", "path") == "table"
+        self.kind = os.environ.get("UNIVERSAL_SOURCE", "path")
+        if self.kind not in ("path", "table", "file"):
+            raise ValueError(f"UNIVERSAL_SOURCE is path, table or file, not {self.kind!r}.")
 
     def create_data_source(
         self,
         df: pd.DataFrame,
         destination_name: str,
-        created_timestamp_column: str = "created_ts",
+        created_timestamp_column: str | None = "created_ts",
         field_mapping: dict[str, str] | None = None,
         timestamp_field: str | None = "ts",
         **_: Any,
-    ) -> DuckDBSource:
+    ) -> DataSource:
         """Write a frame and give the source that reads it."""
-        name = self.get_prefixed_table_name(destination_name)
+        name = f"{self.get_prefixed_table_name(destination_name)}_{uuid.uuid4().hex}"
         options: dict[str, Any] = {
-            "name": f"{name}_{uuid.uuid4().hex}",
+            "name": name,
             "timestamp_field": timestamp_field,
             "created_timestamp_column": created_timestamp_column,
             "field_mapping": field_mapping or {"ts_1": "ts"},
         }
+        if self.kind == "file":
+            df.to_parquet(self.directory / f"{name}.parquet")
+            return FileSource(path=str(self.directory / f"{name}.parquet"), file_format=ParquetFormat(), **options)
         rows = pa.Table.from_pandas(df, preserve_index=False)
-        if self.is_table:
-            database, table = self.directory / f"{uuid.uuid4().hex}.duckdb", "rows"
-            with duckdb.connect(database) as connection:
+        if self.kind == "table":
+            with duckdb.connect(self._database) as connection:
                 connection.register("given", rows)
-                connection.execute(f"CREATE TABLE {table} AS SELECT * FROM given")
-            return DuckDBSource(table=table, database=str(database), **options)
-        path = self.directory / uuid.uuid4().hex
+                connection.execute(f'CREATE TABLE "{name}" AS SELECT * FROM given')
+            return DuckDBSource(table=name, database=self._database, **options)
+        path = self.directory / name
         path.mkdir()
         pq.write_table(rows, path / "0.parquet", coerce_timestamps="us", allow_truncated_timestamps=True)
         return DuckDBSource(path=str(path), **options)
@@ -93,13 +107,27 @@ class DuckDBSourceCreator(DataSourceCreator):
             base_path=str(self.directory), staging_location=str(self.directory / "staging"), threads=2
         )
 
-    def create_saved_dataset_destination(self) -> SavedDatasetDuckDBStorage:
+    def create_saved_dataset_destination(self) -> SavedDatasetStorage:
         """Give a fresh place for a saved dataset."""
-        return SavedDatasetDuckDBStorage(path=str(self.directory / f"saved_{uuid.uuid4().hex}"))
+        name = f"saved_{uuid.uuid4().hex}"
+        if self.kind == "file":
+            return SavedDatasetFileStorage(path=str(self.directory / name), file_format=ParquetFormat())
+        if self.kind == "table":
+            return SavedDatasetDuckDBStorage(table=name, database=self._database)
+        return SavedDatasetDuckDBStorage(path=str(self.directory / name))
 
-    def create_logged_features_destination(self) -> DuckDBLoggingDestination:
+    def create_logged_features_destination(self) -> LoggingDestination:
         """Give a fresh place for feature logs."""
-        return DuckDBLoggingDestination(path=str(self.directory / f"logs_{uuid.uuid4().hex}"))
+        name = f"logs_{uuid.uuid4().hex}"
+        if self.kind == "file":
+            return FileLoggingDestination(path=str(self.directory / name))
+        if self.kind == "table":
+            return DuckDBLoggingDestination(table=name, database=self._database)
+        return DuckDBLoggingDestination(path=str(self.directory / name))
+
+    @property
+    def _database(self) -> str:
+        return str(self.directory / "universal.duckdb")
 
     def get_prefixed_table_name(self, suffix: str) -> str:
         """Name a table within the project."""

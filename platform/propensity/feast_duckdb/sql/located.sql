@@ -1,15 +1,18 @@
--- Of the rows that share this event time, the one created last, then the one in the last place, wins.
+-- Of the rows that share this event time, the one created last, then the one in the last place, wins: the greatest of
+-- creation and place as one 128-bit number, which is compared several times faster than a struct.
 CREATE TEMP TABLE $located AS
-SELECT newest.pos, newest.t, UNNEST(winner.place)
-FROM $newest AS newest
-JOIN (
-    SELECT id, t, max({'c': c, 'place': place}).place AS place
+SELECT pos, t, $winner
+FROM (
+    SELECT pos, t, (rank & 9223372036854775807)::BIGINT AS winner
     FROM (
-        SELECT entity.id, $event_us AS t, $created_us AS c, $place AS place
+        SELECT
+            newest.pos,
+            any_value(newest.t) AS t,
+            max($created_us::HUGEINT * 9223372036854775808 + $place_number) AS rank
         FROM $source AS src
         JOIN $entities AS entity ON $matching
+        JOIN $newest AS newest ON newest.id = entity.id AND newest.t = $event_us
         WHERE $within_newest
+        GROUP BY newest.pos
     )
-    SEMI JOIN $newest AS newest USING (id, t)
-    GROUP BY id, t
-) AS winner USING (id, t)
+)
