@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -58,6 +59,21 @@ def finished_home(shared_directory, imported_home) -> Path:
         assert done.returncode == 0, done.stderr
 
     return built_once(shared_directory / "finished", build)
+
+
+@pytest.fixture(scope="session")
+def backtested_home(shared_directory, finished_home) -> Path:
+    """The finished home after a backtest over `shop.CUTOFFS` that keeps its models. For reading: copy it to change."""
+
+    def build(home: Path) -> None:
+        from propensity.api import Platform  # noqa: PLC0415 - seconds that most tests needn't wait for
+
+        shutil.copytree(finished_home, home)
+        # What is applied holds no path: to apply it again for a moved home takes seconds and changes nothing.
+        with mock.patch("propensity.experiments.ingredients.apply_repository", return_value=False):
+            Platform(shop.settings_of(home)).backtest(shop.CUTOFFS, keep_models=True)
+
+    return built_once(shared_directory / "backtested", build)
 
 
 @pytest.fixture

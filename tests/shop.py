@@ -6,6 +6,7 @@ homes built from it hold the same events, features, labels and propensities.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -41,6 +42,8 @@ SOON_AFTER = "2024-08-08"
 """A week later: the model of AS_OF still serves."""
 MUCH_LATER = "2024-09-05"
 """Five weeks later: a new model is due."""
+CUTOFFS = ("2024-07-02", AS_OF)
+"""What the shop's backtest looks at."""
 CUSTOMERS = 80
 BAD_ROWS = 3
 
@@ -51,6 +54,11 @@ OPTIONS = {
     "PROPENSITY_TRAINING__HIDDEN": "[16, 8]",
     "PROPENSITY_TRAINING__ALIGNED_HIDDEN": "[8, 4]",
     "PROPENSITY_TRAINING__MIN_FEATURE_ROWS": "5",
+    "PROPENSITY_TRAINING__NETS": "1",
+    "PROPENSITY_TRAINING__DROPOUT": "0.3",
+    "PROPENSITY_TRAINING__ALIGNED_DROPOUT": "0.3",
+    # Habits here never change, so counting them is hard to beat for a net trained on 160 rows.
+    "PROPENSITY_GATE__BASELINES": '["global_popularity"]',
     "PROPENSITY_TOP_K": "5",
     "PROPENSITY_THREADS": "1",
     "PROPENSITY_LOCK_TIMEOUT_SECONDS": "5",
@@ -124,6 +132,14 @@ def _event(number: int, day: float, event_type: str, **fields: object) -> dict:
 def write_shop(directory: Path, seed: int = 1, customers: int = CUSTOMERS) -> Path:
     """Write events.parquet and customers.csv below `directory` and return it."""
     directory.mkdir(parents=True, exist_ok=True)
+    write_events(directory / "events.parquet", event_rows(seed, customers))
+    lines = [f"{customer_name(number)},{'under 40' if number % 3 else '40 and over'}" for number in range(customers)]
+    (directory / "customers.csv").write_text("\n".join(["customer_id,age", *lines]) + "\n")
+    return directory
+
+
+def write_events(path: Path, rows: list[dict]) -> None:
+    """Write rows such as `event_rows` gives as a Parquet file."""
     schema = pa.schema(
         {
             "customer_id": pa.string(),
@@ -140,10 +156,7 @@ def write_shop(directory: Path, seed: int = 1, customers: int = CUSTOMERS) -> Pa
             "campaign_type": pa.string(),
         }
     )
-    pq.write_table(pa.Table.from_pylist(event_rows(seed, customers), schema), directory / "events.parquet")
-    lines = [f"{customer_name(number)},{'under 40' if number % 3 else '40 and over'}" for number in range(customers)]
-    (directory / "customers.csv").write_text("\n".join(["customer_id,age", *lines]) + "\n")
-    return directory
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
 
 
 def environment(home: Path, **options: str) -> dict[str, str]:
@@ -159,10 +172,12 @@ def settings_of(home: Path, **flags: object) -> Settings:
         if value[0] != "["
         else tuple(map(int, value[1:-1].split(",")))
         for name, value in OPTIONS.items()
-        if "__" in name
+        if name.startswith("PROPENSITY_TRAINING__")
     }
+    gate = {"baselines": json.loads(OPTIONS["PROPENSITY_GATE__BASELINES"])}
     return load_settings(
-        **{"home": home, "top_k": 5, "threads": 1, "lock_timeout_seconds": 5, "training": training} | flags
+        **{"home": home, "top_k": 5, "threads": 1, "lock_timeout_seconds": 5, "training": training, "gate": gate}
+        | flags
     )
 
 

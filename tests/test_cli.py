@@ -18,13 +18,15 @@ import typer
 from propensity import cli
 from propensity.api import Platform
 from propensity.settings import Settings
+from propensity.warehouse.catalogue import ModelVersion
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.runs import list_runs, record_run
 from tests import shop
 
 COMMANDS = {
     "import events", "import items", "import customers", "import complete-journey", "migrate", "features build",
-    "labels build", "apply", "train", "evaluate", "score", "run", "demo", "config", "models", "runs", "categories",
+    "labels build", "apply", "train", "evaluate", "backtest", "tune", "report", "score", "run", "simulate truth", "demo", "config",
+    "runs", "models list", "models show", "models compare", "models promote", "models rollback", "categories",
     "top", "audience", "sql", "feast",
 }  # fmt: skip
 
@@ -124,7 +126,8 @@ def test_unknown_customer(fails, finished_home):
 
 
 REGIONAL = [
-    ["categories"], ["models"], ["runs"], ["top", "c001"], ["audience", "WINE"],
+    ["categories"], ["report"], ["models"], ["models", "list"], ["models", "show"], ["models", "compare", "a", "b"],
+    ["models", "promote", "a"], ["models", "rollback"], ["runs"], ["top", "c001"], ["audience", "WINE"],
     *([*name.split(), "--as-of", shop.AS_OF] for name in ("features build", "labels build", "train", "evaluate")),
     ["score", "--as-of", shop.AS_OF], ["run", "--as-of", shop.AS_OF],
 ]  # fmt: skip
@@ -173,6 +176,7 @@ def test_an_as_of_that_nothing_was_built_for(fails, home, arguments, expected):
         ("labels build --from 2024-07-01 --to 2024-07-08 --every week", "Give for example 7d"),
         ("labels build --from 2024-07-01 --to 2024-07-08 --every 0d", "Give for example 7d"),
         ("labels build --from 2024-07-01 --to 2024-07-08 --every -7d", "Give for example 7d"),
+        ("evaluate --as-of 2024-08-01 --baselines tifu", "is not a baseline. Did you mean 'tifu_knn'?"),
         ("top c001 --n 0", "Choose 1 to 5"),
         ("top c001 --n 6", "PROPENSITY_TOP_K"),
         ("audience WINE --top 0", "Choose 1 or more"),
@@ -189,7 +193,7 @@ def test_a_damaged_artifact(fails, home):
     weights.write_bytes(content)
     for command in ("score", "evaluate"):
         line = fails(home, command, "--as-of", shop.AS_OF)
-        assert f"{weights} is damaged: its SHA-256 differs. Restore the artifact or train again." in line
+        assert f"{weights} is damaged: its SHA-256 differs. Restore the artifact, or remove {weights.parent}" in line
 
 
 def test_a_lost_artifact(fails, home):
@@ -409,6 +413,45 @@ def test_config_lists_every_option(call, tmp_path):
     assert listed == expected
     for line in out.splitlines()[1:]:
         assert len(line.split()) > 2, f"{line} has no meaning"
+
+
+def test_models_by_command_line(call, fails, home):
+    def listed():
+        _, out, _ = call(home, "models", "list", "--json")
+        return [json.loads(line) for line in out.splitlines()]
+
+    (model,) = listed()
+    version = model["model"]
+    assert (model["state"], model["decision"]) == ("champion", "promoted")
+    assert call(home, "models", "--json") == call(home, "models", "list", "--json")
+    code, out, _ = call(home, "models", "show")
+    assert code == 0
+    for expected in (version, "this model, validated net", "global_popularity", "min_micro_auc", "early stopping"):
+        assert expected in out
+    _, out, _ = call(home, "models", "show", version, "--json")
+    assert json.loads(out)["decisions"][0]["figures"]["window"]["customers"] == shop.CUSTOMERS
+
+    assert "is the champion already" in fails(home, "models", "promote", version)
+    assert "no earlier champion to go back to" in fails(home, "models", "rollback")
+    assert "Did you mean" in fails(home, "models", "show", version[:-1])
+    assert "See: propensity models" in fails(home, "models", "compare", version, "nonesuch")
+    assert "has seen the window" in fails(home, "models", "compare", version, version, "--as-of", "2024-05-03")
+    code, out, err = call(home, "models", "compare", version, version)
+    assert (code, "80 customers x 12 categories" in err) == (0, True), err
+    assert "log_loss of explore pairs" in out
+    assert "+0.00000" in out
+
+    settings = shop.settings_of(home)
+    with catalogue_session(settings) as session:
+        session.get(ModelVersion, ("us", version)).state = "refused"
+    assert "--force --reason TEXT" in fails(home, "models", "promote", version)
+    assert f"propensity models show {version}" in fails(home, "score", "--as-of", shop.AS_OF)
+    code, _, err = call(home, "models", "promote", version, "--force", "--reason", "none better")
+    assert (code, f"Model {version} is the champion" in err) == (0, True), err
+    _, out, _ = call(home, "models", "show")
+    assert "forced: promoted by hand: none better" in out
+    (model,) = listed()
+    assert model["decision"] == "forced"
 
 
 def test_imports_by_command_line(call, tmp_path, shop_directory):

@@ -21,6 +21,9 @@ def test_the_demo_meets_the_targets_and_repeats_nothing(tmp_path: Path) -> None:
     assert "Top 5 categories of customer" in first.stdout
     (report,) = (home / "reports" / "us").glob("*.json")
     figures = json.loads(report.read_text())
+    page = report.with_suffix(".html")
+    assert str(page) in first.stdout
+    assert "its metadata calls the data simulated" in page.read_text()
 
     # Targets of the issue that built the spine, shared/EVALUATION.md's protocol, cut-off 2017-11-01.
     net = figures["evaluations"]["net"]["all"]

@@ -23,7 +23,7 @@ from tests import shop
 # Its homes are built once; the first test waits for them.
 pytestmark = pytest.mark.timeout(900)
 
-STAGES = ["migrate", "features", "labels", "apply", "train", "score", "materialize"]
+STAGES = ["migrate", "features", "labels", "apply", "train", "gate", "score", "materialize"]
 
 
 @dataclass
@@ -63,12 +63,15 @@ def content_of(home: Path) -> dict[str, object]:
         "categories": "FROM categories ORDER BY ALL",
         "positions": "FROM model_categories ORDER BY ALL",
         "models": "SELECT * EXCLUDE (created_timestamp) FROM model_versions ORDER BY ALL",
+        "decisions": "SELECT * EXCLUDE (decided_timestamp) FROM gate_decisions ORDER BY ALL",
         "runs": "SELECT region, kind, state, as_of, rows FROM runs ORDER BY ALL",
         "latest": "SELECT * EXCLUDE (run_id, created_timestamp) FROM propensity_latest ORDER BY customer_id",
     }.items():
         content[name] = platform.sql(query).to_json()
     content["weights"] = {
-        str(file.relative_to(home)): file.read_bytes() for file in sorted(home.glob("models/*/[0-9]*/*"))
+        str(file.relative_to(home)): file.read_bytes()
+        for file in sorted(home.glob("models/*/[0-9]*/**/*"))
+        if file.is_file()
     }
     content["artifact"] = [read_artifact(model.artifact).sha256 for model in platform.models()]
     content["online"] = {
@@ -132,7 +135,7 @@ def test_a_second_run_does_nothing(home):
     assert result.training is None
     assert result.scoring.already_published
     assert not result.online
-    assert noted.stages == [stage for stage in STAGES if stage != "train"]
+    assert noted.stages == [stage for stage in STAGES if stage not in ("train", "gate")]
     assert noted.steps == set()
     assert seconds < sum(run.seconds for run in runs) or seconds < 2
 
@@ -245,6 +248,7 @@ def finish(home: Path) -> None:
     done = shop.propensity(home, "run", "--as-of", shop.AS_OF)
     assert done.returncode == 0, done.stderr
     assert not list(home.glob("lake/.staging/*"))
+    assert not list(home.glob("models/us/.*"))
 
 
 MOMENTS = {

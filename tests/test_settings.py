@@ -86,6 +86,12 @@ def test_errors_of_environment_and_file_name_the_option_too(monkeypatch, project
         load_settings()
 
 
+def test_a_list_that_is_no_json_is_named(monkeypatch, project):
+    monkeypatch.setenv("PROPENSITY_TRAINING__HIDDEN", "[64,")
+    with pytest.raises(SettingsError, match=r'field "training".*A list is written as JSON'):
+        load_settings()
+
+
 def test_settings_dont_change():
     with pytest.raises(ValueError, match="frozen"):
         load_settings().top_k = 3  # type: ignore[misc]

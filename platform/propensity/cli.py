@@ -17,8 +17,11 @@ from typing import Final, NoReturn
 
 import typer
 
+from propensity.commands.experiments import experiments
 from propensity.commands.imports import imports
+from propensity.commands.models import models
 from propensity.commands.reading import reading
+from propensity.commands.simulation import simulation
 from propensity.commands.stages import stages
 from propensity.console import messages, print_error
 from propensity.errors import PropensityError, WarehouseLockedError
@@ -37,7 +40,6 @@ LIBRARIES: Final = {
     "alembic": "The catalogue may be of a newer version: update this package.",
     "feast": "See more of it: propensity feast apply",
     "sqlite3": "Another process may use Feast's online store: try again.",
-    "pydantic_settings": "A list is written as JSON, e.g. PROPENSITY_LABELS__EVENT_TYPES='[\"purchase\"]'.",
 }
 """Libraries whose errors come from the world (disks, files, settings), and what to do about them."""
 
@@ -49,7 +51,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(imports, name="import")
+app.add_typer(simulation, name="simulate")
 app.add_typer(stages)
+app.add_typer(experiments)
+app.add_typer(models, name="models")
 app.add_typer(reading)
 
 

@@ -9,13 +9,13 @@ from rich.table import Table
 
 from propensity.console import ConsoleObserver, output
 from propensity.evaluation.report import comparison_table
+from propensity.warehouse.complete_journey import NOTE
 
 if TYPE_CHECKING:
     from propensity.api import Platform
 
 AS_OF = "2017-11-01"
 CATEGORY = "SOFT DRINKS"
-CAPTION = "Complete Journey; its metadata calls the data simulated."
 
 
 def run_demo(platform: Platform) -> None:
@@ -44,12 +44,13 @@ def run_demo(platform: Platform) -> None:
             f"{evaluation.check['households']:,} customers x {evaluation.check['categories']} categories",
             time.monotonic() - began,
         )
+        began = time.monotonic()
+        page = platform.report(evaluation.model.model_version, AS_OF, observer.progress)
+        observer.finished("report", "one HTML page", time.monotonic() - began)
 
     output.print()
     output.print(
-        comparison_table(
-            evaluation.evaluations, title=f"Held-out purchases of the 30 days from {AS_OF}", caption=CAPTION
-        )
+        comparison_table(evaluation.evaluations, title=f"Held-out purchases of the 30 days from {AS_OF}", caption=NOTE)
     )
     audience = platform.audience(CATEGORY, 5)
     customer = str(audience["customer_id"].iloc[0])
@@ -60,7 +61,8 @@ def run_demo(platform: Platform) -> None:
     output.print(
         f"""
 artifact    {evaluation.model.artifact}
-report      {evaluation.report}
+report      {page.path}
+figures     {evaluation.report.with_suffix(".json")}
 lake        {settings.lake}
 catalogue   {settings.warehouse}
 took        {time.monotonic() - started:.0f} s

@@ -16,6 +16,7 @@ PropensityError                 anything a user can act on: one line that says w
 │   └── WarehouseSchemaError    the catalogue isn't at the schema this version needs
 ├── TrainingError               a model can't be trained from what is there
 ├── ArtifactError               an artifact is damaged, foreign or of another schema version
+├── GateError                   a model can't be promoted, rolled back or compared as asked
 └── RuntimeMissingError         a system library or optional package isn't installed
 """
 
@@ -87,6 +88,10 @@ class TrainingError(PropensityError):
 
 class ArtifactError(PropensityError):
     """An artifact is damaged, foreign or of another schema version."""
+
+
+class GateError(PropensityError):
+    """A model can't be promoted, rolled back or compared as asked."""
 
 
 class RuntimeMissingError(PropensityError):

@@ -10,11 +10,19 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as UnreadableSettingError,
+)
 
 from propensity.errors import SettingsError
 
@@ -36,17 +44,20 @@ class TrainingSettings(BaseModel):
     )
     cutoff_every_days: Annotated[int, Field(ge=1)] = Field(14, description="Days between training cut-offs.")
     epochs: Annotated[int, Field(ge=1)] = Field(
-        4, description="Most passes over the training rows; early stopping on validation log loss picks fewer."
+        6, description="Most passes over the training rows; early stopping on validation log loss picks fewer."
     )
     patience: Annotated[int, Field(ge=1)] = Field(
         2, description="Epochs without a better validation log loss before training stops."
     )
-    batch_size: Annotated[int, Field(ge=1)] = Field(64, description="Rows per step.")
+    batch_size: Annotated[int, Field(ge=1)] = Field(128, description="Rows per step.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(
-        2e-3, description="Adam's step at the start; it decays to zero over the epochs."
+        3e-3, description="Adam's step at the start; it decays to zero over the epochs."
     )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.3, description="Dropout of hidden layers.")
-    hidden: tuple[int, ...] = Field((128, 64), description="Widths of the deep part's hidden layers.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="Dropout of the deep part's hidden layers.")
+    aligned_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.2, description="Dropout of the category-aligned part's hidden layers."
+    )
+    hidden: tuple[int, ...] = Field((64, 32), description="Widths of the deep part's hidden layers.")
     aligned_hidden: tuple[int, ...] = Field(
         (64, 32), description="Widths of the hidden layers that all categories share in the category-aligned part."
     )
@@ -58,6 +69,18 @@ class TrainingSettings(BaseModel):
         20, description="Training rows a feature must occur in to get a column of its own."
     )
     weight_decay: Annotated[float, Field(ge=0)] = Field(1e-5, description="L2 penalty on dense weights.")
+    nets: Annotated[int, Field(ge=1)] = Field(
+        2,
+        description="Nets in a model, from different seeds; their margins are averaged. Scoring cost rises with it.",
+    )
+    category_weight_decay: Annotated[float, Field(ge=0)] = Field(
+        0.02, description="L2 penalty on each category's own linear weights and on those of the cross-category part."
+    )
+    cross_signals: tuple[str, ...] = Field(
+        ("purchases_decay_60d", "purchases_365d"),
+        description="Category-aligned signals of which the cross-category part has a weight for each pair of "
+        "categories; none leaves the part out.",
+    )
     seed: int = Field(7, description="Seed of initialisation, shuffling and dropout.")
     retrain_after_days: Annotated[int, Field(ge=1)] = Field(
         28,
@@ -90,6 +113,47 @@ class LabelSettings(BaseModel):
         return len(self.event_types) + 1
 
 
+SIMPLE_BASELINES: Final = ("global_popularity", "personal_frequency", "recency_weighted_frequency")
+
+
+class GateSettings(BaseModel):
+    """What a challenger must reach on its validation window to become champion; see docs/models.md."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    min_micro_auc: Annotated[float, Field(ge=0, le=1)] = Field(0.65, description="Lowest ROC AUC over all pairs.")
+    min_macro_auc: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.55, description="Lowest mean ROC AUC of the categories with enough positives, where there are such."
+    )
+    max_log_loss_ratio: Annotated[float, Field(gt=0)] = Field(
+        0.99, description="Highest log loss as a share of that of global popularity."
+    )
+    max_log_loss: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Highest log loss in nats per pair; none by default, since it depends on the label density."
+    )
+    max_ece: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="Highest expected calibration error, 15 bins of equal width."
+    )
+    min_customers: Annotated[int, Field(ge=1)] = Field(
+        50, description="Fewest customers in the window; with fewer any model is refused, the first one too."
+    )
+    min_positives: Annotated[int, Field(ge=1)] = Field(100, description="Fewest positive pairs in the window.")
+    baselines: tuple[str, ...] = Field(
+        SIMPLE_BASELINES,
+        description="Simple rules that a challenger must beat in log loss and macro AUC; may be fewer of these.",
+    )
+    level: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.95, description="Level of the paired bootstrap interval against the champion."
+    )
+
+    @field_validator("baselines")
+    @classmethod
+    def _simple(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(value) - set(SIMPLE_BASELINES):
+            raise ValueError(f"unknown {', '.join(sorted(unknown))}; known: {', '.join(SIMPLE_BASELINES)}")
+        return value
+
+
 class Settings(BaseSettings):
     """All options of the platform; frozen. Printed by `propensity config`."""
 
@@ -107,6 +171,7 @@ class Settings(BaseSettings):
     snapshot_every_days: Annotated[int, Field(ge=1)] = Field(7, description="Cadence of `--from … --to …` builds.")
     labels: LabelSettings = Field(default_factory=LabelSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
+    gate: GateSettings = Field(default_factory=GateSettings)
     top_k: Annotated[int, Field(ge=1)] = Field(20, description="Categories kept in top_categories and served online.")
     online_full_vectors: bool = Field(default=False, description="Serve the full propensity vector online too.")
     max_bad_row_share: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -195,5 +260,8 @@ def load_settings(**flags: Any) -> Settings:
         option = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"Setting {option!r}: {reason}. See: propensity config") from error
+    except UnreadableSettingError as error:
+        advice = "A list is written as JSON, e.g. PROPENSITY_LABELS__EVENT_TYPES='[\"purchase\"]'."
+        raise SettingsError(f"{str(error).rstrip('.')}. {advice}") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config_file()}: not valid TOML: {error}") from error

@@ -42,6 +42,7 @@ class Case:
         customers, snapshots: size of each lake.
         sparse_views, scalar_views: lakes joined at once.
         from_share: share of the year after which the entity rows lie.
+        tables: hold the rows in tables of a DuckDB file, which the stock store can't read, instead of Parquet files.
     """
 
     customers: int
@@ -49,11 +50,14 @@ class Case:
     sparse_views: int = 1
     scalar_views: int = 0
     from_share: float = LATE
+    tables: bool = False
 
     def views(self, directory: Path) -> list[FeatureView]:
         """Define the views."""
         sparse = [lake.view(directory / f"sparse{n}", f"sparse{n}") for n in range(self.sparse_views)]
         scalar = [lake.view(directory / f"scalar{n}", f"scalar{n}", sparse=False) for n in range(self.scalar_views)]
+        for view in [*sparse, *scalar] if self.tables else []:
+            view.batch_source = lake.table_source(directory, view.name)
         return [*sparse, *scalar]
 
     def write(self, directory: Path) -> None:
@@ -62,6 +66,8 @@ class Case:
             lake.write_lake(directory / f"sparse{seed}", self.customers, self.snapshots, seed=seed)
         for seed in range(self.scalar_views):
             lake.write_lake(directory / f"scalar{seed}", self.customers, self.snapshots, sparse=False, seed=100 + seed)
+        for view in self.views(directory) if self.tables else []:
+            lake.load_table(directory, view.name)
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,27 @@ def compare_instants() -> None:
     for snapshots in (5, 50):
         label = f"{snapshots} snapshots x {ROWS // snapshots:,} customers"
         compare(label, Case(ROWS // snapshots, snapshots, from_share=ANY_TIME))
+
+
+def compare_tables() -> None:
+    """Instants all over the year in this store alone: Parquet files, and a table, whose lists it can skip."""
+    print("\nEntity rows at instants all over the year, this store: Parquet files and a table of a DuckDB file")
+    for snapshots in (5, 50):
+        costs = {}
+        for tables in (False, True):
+            case = Case(ROWS // snapshots, snapshots, from_share=ANY_TIME, tables=tables)
+            with tempfile.TemporaryDirectory() as name:
+                case.write(Path(name))
+                costs[tables] = Cost(**measured("--measure", "ours", json.dumps(asdict(case)), name))
+        files, table = costs[False], costs[True]
+        if not np.isclose(files.checksum, table.checksum, rtol=1e-9):
+            raise RuntimeError(f"Files and table disagree: {files.checksum} and {table.checksum}.")
+        print(
+            f"{f'{snapshots} snapshots x {ROWS // snapshots:,} customers':34s} "
+            f"files {files.cpu:5.2f} CPU s {files.peak:5.2f} GB   table {table.cpu:5.2f} CPU s {table.peak:5.2f} GB   "
+            f"{files.cpu / table.cpu:5.1f}x CPU",
+            flush=True,
+        )
 
 
 def compare_views() -> None:
@@ -320,6 +347,7 @@ CASES: dict[str, Callable[[], None]] = {
     "histories": compare_histories,
     "rows": compare_rows,
     "instants": compare_instants,
+    "tables": compare_tables,
     "views": compare_views,
     "csr": report_csr,
     "spill": report_spill,

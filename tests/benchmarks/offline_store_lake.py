@@ -6,11 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import Entity, FeatureView, Field, FileSource, ValueType
+from feast.data_source import DataSource
 from feast.types import Array, Float32, Float64, Int32, String
 
 UTC_US = pa.timestamp("us", "UTC")
@@ -71,6 +73,26 @@ def view(directory: Path, name: str, *, sparse: bool = True) -> FeatureView:
     )
     schema = LISTS if sparse else [LISTS[0], Field(name="score", dtype=Float64)]
     return FeatureView(name=name, entities=[CUSTOMER], ttl=timedelta(0), schema=schema, source=source)
+
+
+def table_source(directory: Path, name: str) -> DataSource:
+    """Define the source on what `load_table` makes."""
+    from propensity.feast_duckdb import DuckDBSource  # noqa: PLC0415  (the stock store's process is without it)
+
+    return DuckDBSource(
+        name=name,
+        table=name,
+        database=str(directory / "lake.duckdb"),
+        timestamp_field="event_timestamp",
+        created_timestamp_column="created_timestamp",
+    )
+
+
+def load_table(directory: Path, name: str) -> None:
+    """Copy a lake's files, in order, to a table of the same name."""
+    with duckdb.connect(str(directory / "lake.duckdb")) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet('{directory / name}/*.parquet')")
 
 
 def spine(customers: int, rows: int, *, from_share: float) -> pd.DataFrame:

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
+from propensity.baselines import BASELINES, SIMPLE
+from propensity.baselines.frequency import PersonalFrequency
 from propensity.errors import InputError, LookupFailedError, TrainingError
-from propensity.evaluation.aligned_signal import aligned_signal
-from propensity.evaluation.baselines import BASELINES, PersonalFrequency
 from propensity.features.dictionary import FeatureDictionary
+from propensity.training.aligned_signal import aligned_signal
 from propensity.training.examples import Examples
 
 from .tiny_examples import BREAD_COUNT, DICTIONARY, POPULARITY, examples
@@ -92,7 +93,7 @@ def test_a_dictionary_that_has_grown_since_is_fine() -> None:
     assert (one != other).nnz == 0
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", SIMPLE)
 def test_every_baseline_predicts_dense_probabilities_of_the_rows_it_is_given(name) -> None:
     fitted = BASELINES[name]().fit(examples([0, 1]), DICTIONARY)
     one = fitted.predict(examples([2], labelled=False))

@@ -46,6 +46,8 @@ def test_segments_are_the_metrics_under_their_masks(case) -> None:
             "ece_equal_mass": metrics.expected_calibration_error(*arrays, bins="equal_mass"),
             "micro_auc": metrics.micro_auc(*arrays),
             "macro_auc": math.nan,
+            "micro_average_precision": metrics.micro_average_precision(*arrays),
+            "macro_average_precision": math.nan,
             "ndcg_at_10": ranking.ndcg(*arrays),
             "recall_at_10": ranking.recall(*arrays),
             "precision_at_10": ranking.precision(*arrays),
@@ -75,6 +77,16 @@ def test_to_dict_is_json_with_null_for_what_is_not_defined() -> None:
     assert figures["households"] == 60
     assert figures["all"]["log_loss"] == evaluation.all.log_loss
     assert figures["repeat"]["propensity_scored_precision_at_10"] is None
+
+
+def test_figures_written_before_average_precision_was_one_are_read() -> None:
+    evaluation = evaluate(*random_window())
+    figures = evaluation.to_dict()
+    del figures["all"]["micro_average_precision"]
+    read = Evaluation.from_dict(figures)
+    assert math.isnan(read.all.micro_average_precision)
+    assert read.all.micro_auc == evaluation.all.micro_auc
+    assert read.explore.micro_average_precision == evaluation.explore.micro_average_precision
 
 
 def test_order_of_households_does_not_matter() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from propensity.evaluation.calibration import LogOddsLine, fit_log_odds_line, fit_rising_curve
+from propensity.baselines.calibration import LogOddsLine, fit_log_odds_line, fit_rising_curve
 
 
 @settings(deadline=None)

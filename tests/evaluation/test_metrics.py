@@ -100,10 +100,36 @@ def test_macro_auc(case) -> None:
     assert figure == pytest.approx(np.mean(figures), abs=1e-12) if figures else math.isnan(figure)
 
 
+@settings(deadline=None)
+@given(random_pairs())
+def test_micro_average_precision(case) -> None:
+    y, p = counted(*case)
+    figure = metrics.micro_average_precision(*case)
+    if y.any():
+        assert figure == pytest.approx(sklearn.metrics.average_precision_score(y, p), abs=1e-12)
+    else:
+        assert math.isnan(figure)
+
+
+@settings(deadline=None)
+@given(random_pairs())
+def test_macro_average_precision(case) -> None:
+    labels, probabilities, mask = case
+    figures = []
+    for column in range(labels.shape[1]):
+        keep = np.ones(len(labels), dtype=bool) if mask is None else mask[:, column]
+        y, p = labels[keep, column], probabilities[keep, column]
+        if y.sum() >= 2 and not y.all():
+            figures.append(sklearn.metrics.average_precision_score(y, p))
+    figure = metrics.macro_average_precision(*case, min_positives=2)
+    assert figure == pytest.approx(np.mean(figures), abs=1e-12) if figures else math.isnan(figure)
+
+
 @pytest.mark.parametrize(("positives", "counts"), [(19, False), (20, True)])
 def test_a_category_counts_from_20_positives(positives, counts) -> None:
     labels = np.arange(50)[:, None] < positives
     assert math.isnan(metrics.macro_auc(labels, labels.astype(float))) is not counts
+    assert math.isnan(metrics.macro_average_precision(labels, labels.astype(float))) is not counts
 
 
 def test_classes_above_0_are_positive() -> None:

@@ -64,6 +64,29 @@ def test_recall_and_precision(case, k) -> None:
 
 
 @settings(deadline=None)
+@given(random_pairs(), st.lists(CUTS, min_size=1, max_size=4))
+def test_figures_at_several_cuts_are_those_at_each(case, ks) -> None:
+    figures = ranking.list_figures(*case, ks=ks)
+    assert list(figures) == list(dict.fromkeys(ks))
+    for k, at_k in figures.items():
+        expected = {
+            "ndcg": ranking.ndcg(*case, k=k),
+            "recall": ranking.recall(*case, k=k),
+            "precision": ranking.precision(*case, k=k),
+        }
+        assert at_k == pytest.approx(expected, nan_ok=True)
+
+
+@settings(deadline=None)
+@given(random_pairs(), CUTS)
+def test_the_first_k_are_those_of_a_stable_sort(case, k) -> None:
+    values = -case[1]
+    if case[2] is not None:
+        values[~case[2]] = np.inf
+    assert (ranking._smallest(values, k) == np.argsort(values, axis=1, kind="stable")[:, :k]).all()
+
+
+@settings(deadline=None)
 @given(random_pairs(), CUTS, st.integers(3, 1000), st.data())
 def test_propensity_scored_precision(case, k, n_examples, data) -> None:
     n_categories = case[0].shape[1]
@@ -134,6 +157,12 @@ def test_wrong_input_is_refused() -> None:
     labels, probabilities = np.ones((1, 2)), np.zeros((1, 2))
     with pytest.raises(InputError, match="k must be at least 1"):
         ranking.ndcg(labels, probabilities, k=0)
+    with pytest.raises(InputError, match="lengths from 1"):
+        ranking.list_figures(labels, probabilities, ks=(5, 0))
+    with pytest.raises(InputError, match="lengths from 1"):
+        ranking.list_figures(labels, probabilities, ks=())
+    with pytest.raises(InputError, match=r"cut to 1\.\.5, not 6"):
+        ranking.TopLists.of(Pairs.of(labels, probabilities), 5).first(6)
     with pytest.raises(InputError, match="2 categories"):
         ranking.propensity_scored_precision(labels, probabilities, training_label_counts=[1], n_training_examples=9)
     with pytest.raises(InputError, match="at least 3 training rows"):

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from propensity import columns
+from propensity.baselines.popularity import GlobalPopularity
 from propensity.evaluation import HoldoutWindow
-from propensity.evaluation.baselines import GlobalPopularity
 from propensity.features.dictionary_store import load_dictionary
 from propensity.features.labels import build_labels
 from propensity.features.snapshot_reader import read_snapshot

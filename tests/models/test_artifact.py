@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -10,9 +11,9 @@ from safetensors.numpy import load_file
 
 from propensity.errors import ArtifactError
 from propensity.models import artifact
-from propensity.models.artifact import REQUIRED, read_artifact
+from propensity.models.artifact import REQUIRED, TrainingFacts, drop_abandoned, read_artifact, write_artifact
 from propensity.models.encoding import Encoder
-from tests.training.planted import CATEGORIES, QUICK, examples, fitted, write
+from tests.training.planted import CATEGORIES, QUICK, dictionary, examples, fitted, write
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,9 @@ def test_what_was_written_is_read(tmp_path, n_classes):
     expected = fitted(n_classes).model
     assert found.model.network == expected.network
     assert found.model.n_classes == n_classes
-    assert set(found.model.weights) == set(expected.weights)
-    for name, value in expected.weights.items():
-        np.testing.assert_array_equal(found.model.weights[name], value)
+    assert set(found.model.nets[0]) == set(expected.nets[0])
+    for name, value in expected.nets[0].items():
+        np.testing.assert_array_equal(found.model.nets[0][name], value)
     np.testing.assert_array_equal(found.model.calibration.slope, expected.calibration.slope)
     np.testing.assert_array_equal(found.model.calibration.intercept, expected.calibration.intercept)
     np.testing.assert_array_equal(found.model.popularity_default, expected.popularity_default)
@@ -83,10 +84,10 @@ def test_a_person_can_inspect_every_file_and_nothing_is_pickled(original):
 
 
 def test_weights_are_mapped_and_any_safetensors_reader_agrees(original):
-    mapped = read_artifact(original).model.weights
+    mapped = read_artifact(original).model.nets[0]
     assert not any(value.flags.writeable or value.flags.owndata for value in mapped.values())
     for name, value in load_file(original / "weights.safetensors").items():
-        np.testing.assert_array_equal(mapped[name], value)
+        np.testing.assert_array_equal(mapped[name.removeprefix("0.")], value)
 
 
 def test_the_fingerprint_is_of_the_content(original, copy):
@@ -133,7 +134,7 @@ def test_a_newer_schema_asks_for_an_update_and_an_older_for_training(copy):
     with pytest.raises(ArtifactError, match=r"has artifact schema 2; this version reads 1\. Update this package\.$"):
         read_artifact(copy)
     change_metadata(copy, schema_version=0)
-    with pytest.raises(ArtifactError, match=r"Train again\.$"):
+    with pytest.raises(ArtifactError, match=r"or remove .*v1 and train again: propensity run --as-of DATE$"):
         read_artifact(copy)
 
 
@@ -192,3 +193,59 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write(tmp_path / "v1")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def with_validated(tmp_path):
+    """An artifact with a second net in it: the one before the refit."""
+    metadata = read_artifact(write(tmp_path / "alone")).metadata
+    facts = TrainingFacts(**{name: getattr(metadata, name) for name in TrainingFacts.model_fields})
+    first = facts.model_copy(update={"training_window": (facts.training_window[0], facts.training_window[0])})
+    validated = dataclasses.replace(fitted().model, unseen_category_prior=0.25)
+    return write_artifact(
+        tmp_path / "models" / "v2", fitted().model, facts=facts, dictionary=dictionary(), metrics={},
+        validated=(validated, first),
+    )  # fmt: skip
+
+
+def test_the_net_before_the_refit_is_an_artifact_within(with_validated, original):
+    found = read_artifact(with_validated)
+    assert found.validated.unseen_category_prior == 0.25
+    assert found.model.unseen_category_prior != 0.25
+    assert {path.name for path in (with_validated / "validated").iterdir()} == {*REQUIRED, "SHA256SUMS"}
+    inner = found.validated_artifact.metadata
+    assert inner.training_window[1] == inner.training_window[0] < found.metadata.training_window[1]
+    assert not list(with_validated.parent.glob(".*"))
+    assert not list(with_validated.glob(".*"))
+    assert read_artifact(original).validated is None
+
+
+def test_damage_to_the_inner_net_is_found_when_it_is_read_and_names_the_whole_artifact(with_validated):
+    path = with_validated / "validated" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    found = read_artifact(with_validated)  # scoring needn't read it
+    with pytest.raises(ArtifactError, match=rf"{path} is damaged.*remove {with_validated} and train again"):
+        found.validated  # noqa: B018
+
+
+@pytest.mark.parametrize("harm", ["sums", "lost", "strange"])
+def test_an_inner_net_of_another_model_is_refused(with_validated, original, harm):
+    if harm == "sums":
+        (with_validated / "validated" / "SHA256SUMS").write_text("")
+    elif harm == "lost":
+        shutil.rmtree(with_validated / "validated")
+    else:
+        with_validated = shutil.copytree(original, with_validated.parent / "v3")
+        shutil.copytree(original, with_validated / "validated")
+    with pytest.raises(ArtifactError, match="validated"):
+        read_artifact(with_validated)
+
+
+def test_what_killed_trainings_left_is_removed(with_validated):
+    beside = with_validated.parent
+    (beside / f".v3.{'0' * 32}" / "validated").mkdir(parents=True)
+    (beside / ".kept").mkdir()
+    assert drop_abandoned(beside) == 1
+    assert drop_abandoned(beside) == 0
+    assert {path.name for path in beside.iterdir()} == {"v2", ".kept"}
+    assert drop_abandoned(beside / "nowhere") == 0

@@ -73,10 +73,10 @@ def test_importing_and_scoring_need_no_training_framework(tmp_path):
 def test_scores_agree_with_mxnet(n_classes):
     model = fitted(n_classes).model
     encoded = encode(model.encoder, TEST)
-    shape = networks.NetworkShape(model.encoder.n_columns, N, n_classes, 2, (16, 8), (8, 4), 2, 2, 0.3)
+    shape = networks.NetworkShape(model.encoder.n_columns, N, n_classes, 2, 1, 1, (16, 8), (8, 4), 2, 2, 0.3, 0.3)
     net = networks.build(model.network, shape, np.random.default_rng(0))
-    for name, parameter in networks._parameters(net).items():
-        parameter.set_data(mx.nd.array(model.weights[name]))
+    for name, parameter in networks.parameters(net).items():
+        parameter.set_data(mx.nd.array(model.nets[0][name]))
     margins = net(batch_of(encoded, np.arange(len(TEST)))).asnumpy()
     expected = propensity(model.calibration.apply(margins, encoded.rows.pair_row, encoded.rows.pair_position))
     scorer = Scorer(model, dict(enumerate(TEST.popularity[0].tolist())))

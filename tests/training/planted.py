@@ -18,9 +18,10 @@ from propensity.training.fitting import FittedModel, fit
 N_CATEGORIES = 12
 N_OTHER = 30
 SIGNALS = ("purchases_30d", "recency_days")
+CROSS = SIGNALS[:1]
 CATEGORIES = [f"CATEGORY {i}" for i in range(N_CATEGORIES)]
 QUICK = TrainingSettings(
-    epochs=3,
+    epochs=4,
     hidden=(16, 8),
     aligned_hidden=(8, 4),
     embedding=2,
@@ -28,18 +29,23 @@ QUICK = TrainingSettings(
     min_feature_rows=5,
     learning_rate=1e-2,
     batch_size=32,
+    cross_signals=CROSS,
+    dropout=0.2,
+    nets=1,
 )
 
 
 def dictionary() -> FeatureDictionary:
-    """`SIGNALS` for each category, then N_OTHER features that aren't aligned."""
+    """`SIGNALS` for each category, then N_OTHER features that aren't aligned, then one of the customer as a whole."""
     n_aligned = len(SIGNALS) * N_CATEGORIES
     category = np.tile(np.arange(N_CATEGORIES), len(SIGNALS))
     return FeatureDictionary(
-        family=np.array(["purchases"] * n_aligned + ["products"] * N_OTHER, object),
-        signal=np.array([s for s in SIGNALS for _ in range(N_CATEGORIES)] + ["type_90d"] * N_OTHER, object),
-        key=np.array([CATEGORIES[i] for i in category] + [f"type {i}" for i in range(N_OTHER)], object),
-        category_index=np.concatenate((category, np.full(N_OTHER, -1))).astype(np.int32),
+        family=np.array(["purchases"] * n_aligned + ["products"] * N_OTHER + ["profile"], object),
+        signal=np.array(
+            [s for s in SIGNALS for _ in range(N_CATEGORIES)] + ["type_90d"] * N_OTHER + ["visits_30d"], object
+        ),
+        key=np.array([CATEGORIES[i] for i in category] + [f"type {i}" for i in range(N_OTHER)] + [""], object),
+        category_index=np.concatenate((category, np.full(N_OTHER + 1, -1))).astype(np.int32),
     )
 
 
@@ -53,7 +59,8 @@ def examples(n_customers: int, n_as_of: int, seed: int, n_classes: int = 2) -> E
     bought = rng.poisson(2.0, shape) * (rng.random(shape) < 0.3)
     recency = np.where(bought > 0, rng.uniform(1, 60, shape), 0.0)
     other = rng.poisson(0.3, (shape[0], N_OTHER))
-    features = csr_matrix(np.concatenate((bought, recency, other), axis=1).astype(np.float32))
+    visits = np.arange(shape[0])[:, None] % 7
+    features = csr_matrix(np.concatenate((bought, recency, other, visits), axis=1).astype(np.float32))
     label = (rng.random(shape) < true_propensity(features)).astype(np.int8)
     if n_classes == 3:
         label += ((label > 0) & (recency > 0) & (recency < 20)).astype(np.int8)

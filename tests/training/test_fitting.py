@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from propensity.errors import TrainingError
 from propensity.scoring.scorer import Scorer
 from propensity.training import descent, fitting
+from propensity.training.batches import encode
 from propensity.training.descent import AS_GOOD, multilabel_log_loss
 from propensity.training.fitting import fit
 from propensity.training.mxnet_runtime import mx
@@ -45,8 +47,8 @@ def test_the_published_net_alone_learns_less_of_it():
 def test_equal_seeds_give_equal_bits_and_others_dont():
     one, two, other = fit_quickly(epochs=2), fit_quickly(epochs=2), fit_quickly(epochs=2, seed=8)
     assert one.history == two.history
-    for name, value in one.model.weights.items():
-        assert value.tobytes() == two.model.weights[name].tobytes(), name
+    for name, value in one.model.nets[0].items():
+        assert value.tobytes() == two.model.nets[0][name].tobytes(), name
     np.testing.assert_array_equal(one.model.calibration.slope, two.model.calibration.slope)
     assert one.exports == two.exports
     assert one.history != other.history
@@ -72,7 +74,26 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_search(monkeypatch, losses
     model = fit_quickly(epochs=6, patience=2)
     assert [entry["validation"] for entry in model.history] == losses[:heard]
     assert model.best_epoch == best
-    assert model.model.weights is nets[best - 1]
+    assert model.model.nets[0] is nets[best - 1]
+
+
+def test_the_margins_of_several_nets_are_averaged_and_only_the_first_stops_early():
+    train, validation = examples(300, 1, 1), examples(300, 1, 2)
+    arguments = {"dictionary": dictionary(), "categories": CATEGORIES}
+    settings = QUICK.model_copy(update={"nets": 3})
+    both = fit(train, validation, train, settings=settings, **arguments)
+    assert len(both.model.nets) == len(both.validated.nets) == 3
+    assert set(both.exports) == {f"mxnet-{number:04d}.params" for number in range(3)}
+    told = {(entry["stage"], entry["net"]): entry["validation"] is None for entry in both.history}
+    assert told == {(stage, net): stage == "refit" or net > 0 for stage in ("fit", "refit") for net in range(3)}
+    encoded = encode(both.model.encoder, validation)
+    arrays = (encoded.rows, encoded.prior, encoded.as_of_position)
+    alone = [np.concatenate(list(replace(both.model, nets=(net,)).margins(*arrays))) for net in both.model.nets]
+    assert np.abs(alone[0] - alone[1]).max() > 0.01
+    np.testing.assert_allclose(np.concatenate(list(both.model.margins(*arrays))), np.mean(alone, axis=0), atol=1e-5)
+    one = fit(train, validation, train, settings=QUICK, **arguments)
+    for name, value in one.model.nets[0].items():
+        assert value.tobytes() == both.model.nets[0][name].tobytes()
 
 
 def test_a_refit_takes_the_chosen_epochs_and_keeps_the_calibration():
@@ -95,8 +116,8 @@ def test_a_refit_takes_the_chosen_epochs_and_keeps_the_calibration():
     again = fit(train, validation, train, **arguments)
     np.testing.assert_array_equal(again.model.calibration.slope, first.model.calibration.slope)
     if again.best_epoch == QUICK.epochs:  # then the refit on the same rows is the same net
-        for name, value in first.model.weights.items():
-            assert value.tobytes() == again.model.weights[name].tobytes()
+        for name, value in first.model.nets[0].items():
+            assert value.tobytes() == again.model.nets[0][name].tobytes()
     np.testing.assert_array_equal(
         refitted.model.popularity_default,
         examples(300, 2, 3).popularity[1, refitted.model.encoder.category_index],
@@ -141,8 +162,8 @@ def test_the_frameworks_own_file_holds_the_weights(tmp_path):
     path = tmp_path / "mxnet-0000.params"
     path.write_bytes(fitted().exports["mxnet-0000.params"])
     loaded = mx.nd.load(str(path))
-    assert set(loaded) == set(fitted().model.weights)
-    for name, value in fitted().model.weights.items():
+    assert set(loaded) == set(fitted().model.nets[0])
+    for name, value in fitted().model.nets[0].items():
         np.testing.assert_array_equal(loaded[name].asnumpy(), value)
 
 

@@ -12,7 +12,7 @@ from propensity.training.batches import batch_of, encode
 from propensity.training.encoding import fit_encoder
 from propensity.training.mxnet_runtime import mx
 
-from .planted import CATEGORIES, dictionary, examples
+from .planted import CATEGORIES, CROSS, dictionary, examples
 
 both_nets = pytest.mark.parametrize("network", sorted(networks.NETWORKS))
 both_widths = pytest.mark.parametrize("n_classes", [2, 3])
@@ -24,7 +24,7 @@ def encoded():
     some = examples(75, 2, 1)
     dense = some.features.toarray()
     dense[-10:] = 0
-    encoder = fit_encoder(some, dictionary(), CATEGORIES, 1)
+    encoder = fit_encoder(some, dictionary(), CATEGORIES, 1, cross_signals=CROSS)
     return encode(encoder, dataclasses.replace(some, features=csr_matrix(dense)))
 
 
@@ -35,11 +35,14 @@ def random_net(network, n_classes, encoded, seed=0, dropout=0.3):
         n_categories=encoded.prior.shape[1],
         n_classes=n_classes,
         n_signals=encoded.rows.pair_signals.shape[1],
+        n_cross_signals=len(CROSS),
+        n_customer_signals=encoded.rows.customer.shape[1],
         hidden=(16, 8),
         aligned_hidden=(8, 4),
         embedding=3,
         context=2,
         dropout=dropout,
+        aligned_dropout=dropout,
     )
     rng = np.random.default_rng(seed)
     net = networks.build(network, shape, rng)
@@ -94,9 +97,13 @@ def by_hand(weights, n_classes, encoded, row):
         return margins
     context = weights["aligned.context.weight"] @ hidden + weights["aligned.context.bias"]
     pairs = encoded.rows.take(np.array([row]))
+    crossed = (pairs.cross.toarray() @ weights["cross.weight"]).reshape(n_classes - 1, -1)
+    unseen = np.setdiff1d(np.arange(margins.shape[1]), pairs.pair_position)
+    margins[:, unseen] += crossed[:, unseen]
     for position, signals in zip(pairs.pair_position, pairs.pair_signals, strict=True):
         embedding = weights["aligned.embedding"][position]
-        flow = layers("aligned", np.concatenate((signals, embedding, context, [prior[position] * PRIOR_SCALE])))
+        own = (signals, embedding, context, [prior[position] * PRIOR_SCALE], pairs.customer[0])
+        flow = layers("aligned", np.concatenate(own))
         linear = weights["aligned.linear"][position].reshape(n_classes - 1, -1)
         margins[:, position] += weights["aligned.output.weight"] @ flow + weights["aligned.output.bias"]
         margins[:, position] += linear[:, :-1] @ signals + linear[:, -1]
@@ -121,7 +128,7 @@ def test_gradients_agree_with_finite_differences(n_classes, encoded):
         doubled = {name: array.astype(np.float64) for name, array in changed.items()}
         return float((numpy_margins("category_aligned", doubled, n_classes, part) * pull).sum(dtype=np.float64))
 
-    for name, parameter in networks._parameters(net).items():
+    for name, parameter in networks.parameters(net).items():
         direction = rng.normal(size=parameter.shape)
         gradient = parameter.grad().asnumpy().astype(np.float64)
         assert np.abs(gradient).max() > 0, name
@@ -144,20 +151,24 @@ def test_the_sparse_gradient_has_only_the_columns_of_the_batch(encoded):
     assert gradient.indices.asnumpy().tolist() == sorted(set(encoded.rows.deep[[0, 1]].indices.tolist()))
 
 
-def test_pairs_without_history_rest_on_the_deep_part(encoded):
+def test_pairs_without_history_rest_on_the_deep_part_and_the_other_categories(encoded):
     net = random_net("category_aligned", 2, encoded)
     weights = networks.weights(net)
+    crossed = encoded.rows.cross @ weights.pop("cross.weight")
     whole = numpy_margins("category_aligned", weights, 2, encoded)
     deep_only = numpy_margins("feed_forward", weights, 2, encoded)
     seen = np.zeros((len(encoded), len(CATEGORIES)), bool)
     seen[encoded.rows.pair_row, encoded.rows.pair_position] = True
     differs = whole[:, 0] != deep_only[:, 0]
     assert not differs[~seen].any()
+    weights["cross.weight"] = networks.weights(net)["cross.weight"]
+    added = numpy_margins("category_aligned", weights, 2, encoded)[:, 0] - whole[:, 0]
+    np.testing.assert_allclose(added, np.where(seen, 0.0, crossed), atol=1e-5)
     assert differs[seen].mean() > 0.99
 
 
 def test_an_untrained_net_follows_popularity(encoded):
-    shape = networks.NetworkShape(encoded.rows.deep.shape[1], 12, 2, 2, (16, 8), (8, 4), 3, 2, 0.3)
+    shape = networks.NetworkShape(encoded.rows.deep.shape[1], 12, 2, 2, 1, 1, (16, 8), (8, 4), 3, 2, 0.3, 0.3)
     net = networks.build("category_aligned", shape, np.random.default_rng(0))
     margins = net(batch_of(encoded, np.arange(140, 150))).asnumpy()  # strangers
     np.testing.assert_allclose(margins[:, 0], encoded.prior[encoded.as_of_position[140:150]], atol=1e-5)

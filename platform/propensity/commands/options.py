@@ -21,6 +21,9 @@ FirstOption = Annotated[str | None, typer.Option("--from", help="First date of a
 LastOption = Annotated[str | None, typer.Option("--to", help="Last date of a series.")]
 EveryOption = Annotated[str | None, typer.Option("--every", help="Step of a series, e.g. 7d.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Model version; by default the champion.")]
+BaselinesOption = Annotated[
+    str, typer.Option("--baselines", help="What to compare with: all, simple, or names separated by commas.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 CsvOption = Annotated[Path | None, typer.Option("--csv", help="Write CSV to this file; - is standard output.")]
 

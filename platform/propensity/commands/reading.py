@@ -38,18 +38,6 @@ def _options(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str
 
 
 @reading.command()
-def models(*, as_json: JsonOption = False, home: HomeOption = None, region: RegionOption = None) -> None:
-    """List the region's models, oldest first."""
-    import pandas as pd  # noqa: PLC0415 - as for Platform
-
-    rows = [
-        (model.model_version, model.state, model.trained_as_of.isoformat(), str(model.artifact))
-        for model in platform_of(home, region).models()
-    ]
-    print_frame(pd.DataFrame(rows, columns=["model", "state", "trained_as_of", "artifact"]), as_json=as_json)
-
-
-@reading.command()
 def runs(*, as_json: JsonOption = False, home: HomeOption = None, region: RegionOption = None) -> None:
     """List the region's runs, oldest first."""
     import pandas as pd  # noqa: PLC0415 - as for Platform

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
+from rich.text import Text
 
 from propensity.commands.options import (
     AsOfOption,
+    BaselinesOption,
     EveryOption,
     FirstOption,
     HomeOption,
@@ -16,7 +20,7 @@ from propensity.commands.options import (
     platform_of,
     series,
 )
-from propensity.console import ConsoleObserver, output, stage
+from propensity.console import ConsoleObserver, messages, output, stage
 
 stages = typer.Typer()
 features = typer.Typer(help="Feature snapshots.", no_args_is_help=True)
@@ -76,34 +80,54 @@ def apply(home: HomeOption = None, region: RegionOption = None) -> None:
 
 @stages.command()
 def train(as_of: AsOfOption, home: HomeOption = None, region: RegionOption = None) -> None:
-    """Train a model on label windows that ended by the as_of, and register it."""
+    """Train a model on label windows that ended by the as_of; the gate promotes or refuses it."""
     platform = platform_of(home, region)
-    with stage("train") as (done, observer):
-        result = platform.train(as_of, observer.progress)
-        done.append(
-            f"model {result.model.model_version} ({result.model.state})"
-            + (", trained before" if result.already_trained else f" from {result.examples:,} rows")
-            + f", artifact {result.model.artifact}"
-        )
+    with ConsoleObserver() as observer:
+        model = platform.train(as_of, observer).model
+    messages.print(Text(f"Model {model.model_version} is {model.state}. Artifact: {model.artifact}"))
 
 
 @stages.command()
 def evaluate(
-    as_of: AsOfOption, model: ModelOption = None, home: HomeOption = None, region: RegionOption = None
+    as_of: AsOfOption,
+    model: ModelOption = None,
+    baselines: BaselinesOption = "simple",
+    home: HomeOption = None,
+    region: RegionOption = None,
 ) -> None:
     """Evaluate a model beside the baselines on the label window that starts at the as_of."""
-    from propensity.evaluation.report import comparison_table  # noqa: PLC0415 - as for Platform
+    from propensity.baselines import chosen  # noqa: PLC0415 - as for Platform
+    from propensity.evaluation.report import comparison_table  # noqa: PLC0415
 
-    platform = platform_of(home, region)
+    platform, names = platform_of(home, region), chosen(baselines)
     with stage("evaluate") as (done, observer):
         platform.build_labels([as_of], observer.progress)
-        result = platform.evaluate(as_of, model, observer.progress)
+        result = platform.evaluate(as_of, model, observer.progress, baselines=names)
         done.append(
             f"{result.check['households']:,} customers x {result.check['categories']} categories, "
             f"report {result.report}"
         )
     title = f"Held-out label window from {as_of}, model {result.model.model_version}"
-    output.print(comparison_table(result.evaluations, title=title))
+    known = {} if result.oracle is None else {"oracle": result.oracle}
+    output.print(comparison_table(result.evaluations | known, title=title))
+
+
+@stages.command()
+def report(
+    model: ModelOption = None,
+    as_of: OptionalAsOfOption = None,
+    baselines: Annotated[
+        str | None, typer.Option("--baselines", help="As for evaluate; by default those of the report that is there.")
+    ] = None,
+    home: HomeOption = None,
+    region: RegionOption = None,
+) -> None:
+    """Write a model's page (HTML, one file, no network) and print its path; evaluate the model where that's missing."""
+    platform = platform_of(home, region)
+    with stage("report") as (done, observer):
+        page = platform.report(model, as_of, observer.progress, baselines=baselines)
+        done.append(f"model {page.model.model_version}" + (f"; {page.not_evaluated}" if page.not_evaluated else ""))
+    typer.echo(page.path)
 
 
 @stages.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -36,6 +36,8 @@ class Segment:
         ece_equal_mass: The same, 15 bins of equal mass.
         micro_auc: ROC AUC over all pairs pooled.
         macro_auc: Mean ROC AUC of the macro categories.
+        micro_average_precision: Over all pairs pooled.
+        macro_average_precision: Mean average precision of the macro categories.
         ndcg_at_10: Over the segment's pairs only, as the next three.
         recall_at_10: Share of a customer's positives among the first 10.
         precision_at_10: Share of the first 10 that are positive.
@@ -53,6 +55,8 @@ class Segment:
     ece_equal_mass: float
     micro_auc: float
     macro_auc: float
+    micro_average_precision: float
+    macro_average_precision: float
     ndcg_at_10: float
     recall_at_10: float
     precision_at_10: float
@@ -85,11 +89,13 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, figures: dict[str, Any]) -> Evaluation:
-        """Read what `to_dict` returned."""
+        """Read what `to_dict` returned; a figure that an older version didn't write yet is NaN."""
 
         def segment(name: str) -> Segment:
+            written = figures[name]
             values: dict[str, Any] = {
-                figure: math.nan if value is None else value for figure, value in figures[name].items()
+                field.name: math.nan if written.get(field.name) is None else written[field.name]
+                for field in fields(Segment)
             }
             return Segment(**values)
 
@@ -125,7 +131,7 @@ def evaluate(
     repeated = np.asarray(repeat)
     if repeated.shape != every.positive.shape or repeated.dtype != np.bool_:
         raise InputError(f"repeat must be bool with the labels' shape {every.positive.shape}.")
-    propensity = _propensity(training_label_counts, n_training_examples, every.positive.shape[1])
+    propensity = checked_propensity(training_label_counts, n_training_examples, every.positive.shape[1])
     return Evaluation(
         households=every.positive.shape[0],
         categories=every.positive.shape[1],
@@ -135,9 +141,14 @@ def evaluate(
     )
 
 
-def _propensity(
+def checked_propensity(
     counts: npt.ArrayLike | None, n_examples: int | None, n_categories: int
 ) -> npt.NDArray[np.float64] | None:
+    """Return the label propensities of an evaluation, (n_categories,), None without counts.
+
+    Raises:
+        InputError: Counts of another length, or one of the two figures without the other.
+    """
     if (counts is None) != (n_examples is None):
         raise InputError("training_label_counts and n_training_examples go together: give both or neither.")
     if counts is None or n_examples is None:
@@ -164,6 +175,8 @@ def _segment(pairs: Pairs, propensity: npt.NDArray[np.float64] | None) -> Segmen
         ece_equal_mass=metrics.expected_calibration_error(*arrays, bins="equal_mass"),
         micro_auc=metrics.micro_auc(*arrays),
         macro_auc=metrics.macro_auc(*arrays),
+        micro_average_precision=metrics.micro_average_precision(*arrays),
+        macro_average_precision=metrics.macro_average_precision(*arrays),
         ndcg_at_10=lists.ndcg(),
         recall_at_10=lists.recall(),
         precision_at_10=lists.precision(),

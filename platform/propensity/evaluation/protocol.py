@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from propensity.errors import InputError
-from propensity.evaluation.aligned_signal import aligned_signal
+from propensity.evaluation.diagnostics import Diagnostics, diagnose
 from propensity.evaluation.evaluation import Evaluation, evaluate
 from propensity.evaluation.pairs import MIN_POSITIVES
+from propensity.training.aligned_signal import aligned_signal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +134,10 @@ class HoldoutWindow:
             training_label_counts=self.training_label_counts if self.n_training_examples else None,
             n_training_examples=self.n_training_examples or None,
         )
+
+    def diagnose(self, probabilities: npt.ArrayLike) -> Diagnostics:
+        """Compute curves and per-category figures for probabilities in the window's rows and columns."""
+        return diagnose(self.labels, probabilities, self.repeat, self.categories)
 
     def describe(self) -> dict[str, float]:
         """Return the protocol's check figures by name; shares are in [0, 1], undefined ones NaN.

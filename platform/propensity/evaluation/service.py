@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,18 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from propensity.baselines import SIMPLE, FitOptions, chosen
 from propensity.errors import TrainingError
-from propensity.evaluation.baselines import BASELINES
-from propensity.evaluation.bootstrap import Interval, log_loss_difference
+from propensity.evaluation.bootstrap import Interval
 from propensity.evaluation.evaluation import Evaluation
+from propensity.evaluation.evidence import Evidence, evidence_of
+from propensity.evaluation.kept_baselines import inputs_of, predict_or_recall
+from propensity.evaluation.measuring import measure
 from propensity.evaluation.protocol import HoldoutWindow
 from propensity.evaluation.report import to_markdown
+from propensity.evaluation.slices import attribute_groups
 from propensity.features.labels import find_labels
 from propensity.features.snapshots import find_snapshot
 from propensity.models.artifact import Artifact, read_artifact
 from propensity.models.registry import RegisteredModel, add_metrics, find_model, model_for
 from propensity.progress import Progress, silent
 from propensity.scoring.scorer import Scorer
+from propensity.simulation.truth import oracle, truth_id
 from propensity.training.training_set import training_set
 from propensity.warehouse.runs import fingerprint
 
@@ -42,7 +48,10 @@ class ModelEvaluation:
         check: The window's own figures, see `HoldoutWindow.describe`.
         rival: The baseline with the lowest log loss.
         gain: The model's log loss less the rival's, with its paired 95 % bootstrap interval over customers.
+        fit_seconds: How long each baseline took to fit and calibrate.
+        evidence: The model's curves, differences from each baseline, and slices of customers.
         report: Markdown file with the table; a `.json` beside it holds every figure.
+        oracle: Figures of the true propensities, where those of a simulated window are stored: no model can beat them.
     """
 
     model: RegisteredModel
@@ -51,27 +60,40 @@ class ModelEvaluation:
     check: dict[str, float]
     rival: str
     gain: Interval
+    fit_seconds: dict[str, float]
+    evidence: Evidence
     report: Path
+    oracle: Evaluation | None = None
 
 
 def evaluate_model(
-    settings: Settings, as_of: datetime, model_version: str | None = None, progress: Progress = silent
+    settings: Settings,
+    as_of: datetime,
+    model_version: str | None = None,
+    progress: Progress = silent,
+    *,
+    baselines: str | Sequence[str] = SIMPLE,
 ) -> ModelEvaluation:
-    """Evaluate a model and the baselines on the label window that starts at `as_of`.
+    """Evaluate a model and baselines on the label window that starts at `as_of`.
 
     The baselines are fitted on the model's own training as_ofs. Every category of the catalogue is in the
     evaluation; one a model doesn't know has its prior.
 
     Args:
         model_version: By default `registry.model_for(settings, as_of)`.
+        progress: Told of each step.
+        baselines: Names, or `all` or `simple`; see `baselines.chosen`.
 
     Raises:
         MissingSnapshotError: Features or labels of the window, or of the model's training, are missing.
         TrainingError: The model was trained on label windows that end after `as_of`: the figures would be flattered.
+        LookupFailedError: There is no baseline of a name.
+        RuntimeMissingError: A baseline needs a package that isn't installed.
 
-    Side effects: writes the report below `home/reports`; stores the figures with the model in the catalogue. The same
-    model on the same window again reads the report.
+    Side effects: writes the report below `home/reports`, and the baselines' predictions beside it; stores the figures
+    with the model in the catalogue. The same again reads the report; other baselines fit only those that are new.
     """
+    names = chosen(baselines)
     model = model_for(settings, as_of) if model_version is None else find_model(settings, model_version)
     if model.trained_as_of > as_of:
         raise TrainingError(
@@ -80,17 +102,23 @@ def evaluate_model(
         )
     artifact = read_artifact(model.artifact)
     day = as_of.astimezone(settings.zone).date()
-    report = settings.home / "reports" / settings.region / f"{model.model_version}-on-{day}.md"
+    report = report_path(settings, model.model_version, as_of)
+    options = FitOptions(horizon_days=artifact.metadata.horizon_days, threads=settings.threads)
+    baseline_inputs = inputs_of(settings, artifact.metadata.training_as_ofs, as_of, options)
+    truth = truth_id(settings, as_of)
     inputs = fingerprint(
         artifact.sha256,
         find_snapshot(settings, as_of).run_id,
         find_labels(settings, as_of).contents,
-        sorted(BASELINES),
+        baseline_inputs,
+        names,
+        *(() if truth is None else (truth,)),
     )
     known = _read(report.with_suffix(".json"), inputs, model, as_of)
     if known is not None:
         return known
-    result = _evaluate(settings, model, artifact, as_of, report, progress)
+    comparison = _Comparison(names, options, baseline_inputs, report)
+    result = _evaluate(settings, model, artifact, as_of, comparison, progress)
     _write(result, inputs, f"Model {model.model_version}, region {settings.region}, label window from {day}")
     add_metrics(
         settings,
@@ -101,10 +129,38 @@ def evaluate_model(
     return result
 
 
+def report_path(settings: Settings, model_version: str, as_of: datetime) -> Path:
+    """Return where the report of a model on the window from `as_of` lies, or will: a Markdown file, JSON beside it."""
+    day = as_of.astimezone(settings.zone).date()
+    return settings.home / "reports" / settings.region / f"{model_version}-on-{day}.md"
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What to compare with, and where to.
+
+    Attributes:
+        names: Of the baselines.
+        options: They are fitted with.
+        inputs: Names what they are made of.
+        report: Path of the Markdown file.
+    """
+
+    names: tuple[str, ...]
+    options: FitOptions
+    inputs: str
+    report: Path
+
+
 def _evaluate(
-    settings: Settings, model: RegisteredModel, artifact: Artifact, as_of: datetime, report: Path, progress: Progress
+    settings: Settings,
+    model: RegisteredModel,
+    artifact: Artifact,
+    as_of: datetime,
+    comparison: _Comparison,
+    progress: Progress,
 ) -> ModelEvaluation:
-    steps = 2 + len(BASELINES)
+    steps = 3 + len(comparison.names)
     built = training_set(settings, [*artifact.metadata.training_as_ofs, as_of])
     progress("evaluation", 1, steps)
     is_test = built.examples.as_of == np.datetime64(as_of.replace(tzinfo=None), "us")
@@ -115,28 +171,53 @@ def _evaluate(
         NET: window.align(scorer.score_examples(test), scorer.category_index, artifact.model.unseen_category_prior)
     }
     progress("evaluation", 2, steps)
-    for number, (name, baseline) in enumerate(BASELINES.items()):
-        scores[name] = baseline().fit(training, built.dictionary).predict(test)
+    seconds = {}
+    for number, name in enumerate(comparison.names):
+        found = predict_or_recall(
+            comparison.report.parent / "baselines",
+            name,
+            comparison.inputs,
+            training=training,
+            test=test,
+            dictionary=built.dictionary,
+            options=comparison.options,
+        )
+        scores[name], seconds[name] = found.probabilities, found.fit_seconds
         progress("evaluation", 3 + number, steps)
-    evaluations = {name: window.evaluate(probabilities) for name, probabilities in scores.items()}
-    rival = min(BASELINES, key=lambda name: evaluations[name].all.log_loss)
-    gain = log_loss_difference(window.labels, scores[NET], scores[rival])
-    return ModelEvaluation(model, as_of, evaluations, window.describe(), rival, gain, report)
+    measured = {name: measure(window, probabilities) for name, probabilities in scores.items()}
+    evaluations = {name: each.evaluation for name, each in measured.items()}
+    rival = min(comparison.names, key=lambda name: evaluations[name].all.log_loss)
+    rivals = {name: scores[name] for name in comparison.names}
+    bounds = {name: each.bounds for name, each in measured.items()}
+    evidence = evidence_of(window, scores[NET], rivals, attribute_groups(test, built.dictionary), bounds)
+    gain = evidence.differences[rival]["log_loss"]
+    known = truth_id(settings, as_of) is not None
+    best = measure(window, oracle(settings, as_of, window.customer_id)).evaluation if known else None
+    progress("evaluation", steps, steps)
+    return ModelEvaluation(
+        model, as_of, evaluations, window.describe(), rival, gain, seconds, evidence, comparison.report, best
+    )
 
 
 def _write(result: ModelEvaluation, inputs: str, title: str) -> None:
     result.report.parent.mkdir(parents=True, exist_ok=True)
+    best = {} if result.oracle is None else {"oracle": result.oracle}
     result.report.write_text(
         f"# {title}\n\n{result.check['households']:,} customers, {result.check['categories']} categories.\n\n"
-        f"{to_markdown(result.evaluations)}\nLog loss of the net less that of {result.rival}: {result.gain.mean:.4f}, "
-        f"paired 95 % interval {result.gain.low:.4f} to {result.gain.high:.4f}.\n"
+        f"{to_markdown(result.evaluations | best)}\n"
+        f"Log loss of the net less that of {result.rival}: {result.gain.mean:.4f}, "
+        f"paired 95 % interval {result.gain.low:.4f} to {result.gain.high:.4f}.\n\nSeconds to fit and calibrate: "
+        f"{', '.join(f'{name} {seconds:.1f}' for name, seconds in result.fit_seconds.items())}.\n"
     )
     figures = {
         "inputs": inputs,
         "check": result.check,
         "rival": result.rival,
         "gain": asdict(result.gain),
+        "fit_seconds": result.fit_seconds,
         "evaluations": {name: evaluation.to_dict() for name, evaluation in result.evaluations.items()},
+        "evidence": result.evidence.to_dict(),
+        "oracle": None if result.oracle is None else result.oracle.to_dict(),
     }
     # The figures last: they are what says that the report is finished.
     result.report.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
@@ -148,6 +229,7 @@ def _read(path: Path, inputs: str, model: RegisteredModel, as_of: datetime) -> M
         figures = json.loads(path.read_text())
         if figures["inputs"] != inputs:
             return None
+        evidence = Evidence.from_dict(figures["evidence"])  # which reports of earlier versions don't have
     except (OSError, ValueError, KeyError):
         return None
     evaluations = {name: Evaluation.from_dict(values) for name, values in figures["evaluations"].items()}
@@ -158,5 +240,8 @@ def _read(path: Path, inputs: str, model: RegisteredModel, as_of: datetime) -> M
         figures["check"],
         figures["rival"],
         Interval(**figures["gain"]),
+        figures["fit_seconds"],
+        evidence,
         path.with_suffix(".md"),
+        None if figures.get("oracle") is None else Evaluation.from_dict(figures["oracle"]),
     )

@@ -108,6 +108,7 @@ def feast_command(settings: Settings, arguments: list[str]) -> Iterator[tuple[li
     environment = os.environ | {
         "PROPENSITY_HOME": str(settings.home),
         "PROPENSITY_REGION": settings.region,
+        "PROPENSITY_ONLINE_FULL_VECTORS": str(settings.online_full_vectors),
         "TZ": "UTC",
         "FEAST_USAGE": "False",
         "PYTHONWARNINGS": "ignore",

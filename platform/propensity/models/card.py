@@ -33,20 +33,53 @@ def model_card(metadata: dict[str, Any]) -> str:
         "",
         *_metrics(metadata["metrics"]),
         "",
-        "## Limits",
+        "## Standing",
         "",
         (
-            "- Propensities are calibrated for the horizon above and for customers like those trained on; "
-            "they say nothing about the effect of an offer."
+            "The gate decides whether this model scores; it judges the net before the refit, which lies in "
+            f"`validated/`. The decision and its numbers: `propensity models show {metadata['model_version']}`."
         ),
-        f"- A category that isn't listed in `metadata.json` gets {metadata['unseen_category_prior']:.2g}.",
-        (
-            "- Popularity of categories is an input: score with the popularity at the scoring as_of, else "
-            "the model falls back on that of its newest training as_of."
-        ),
+        "",
+        "## Intended use",
+        "",
+        *(f"- {line}" for line in intended_use(metadata)),
+        "",
+        "## Limits",
+        "",
+        *(f"- {line}" for line in limits(metadata)),
         "",
     ]
     return "\n".join(lines)
+
+
+def intended_use(metadata: dict[str, Any]) -> list[str]:
+    """Return what an artifact is for and what it isn't, a sentence or two each; code is between backticks."""
+    return [
+        (
+            "Ranking customers within a category, choosing and sizing audiences, and estimating demand: the sum of "
+            f"propensities over customers is the expected number who act in the next {metadata['horizon_days']} days."
+        ),
+        "Ranking categories for a customer, and input for other models.",
+        (
+            "Not for decisions that matter to a person beyond the offers they see: credit, employment, insurance, "
+            "or a price of their own."
+        ),
+    ]
+
+
+def limits(metadata: dict[str, Any]) -> list[str]:
+    """Return what an artifact can't do, a sentence or two each; code is between backticks."""
+    return [
+        (
+            "Propensities are calibrated for the horizon above and for customers like those trained on; "
+            "they say nothing about the effect of an offer."
+        ),
+        f"A category that isn't listed in `metadata.json` gets {metadata['unseen_category_prior']:.2g}.",
+        (
+            "Popularity of categories is an input: score with the popularity at the scoring as_of, else "
+            "the model falls back on that of its newest training as_of."
+        ),
+    ]
 
 
 def _metrics(metrics: dict[str, Any], prefix: str = "") -> list[str]:

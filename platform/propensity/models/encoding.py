@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
 from propensity.errors import ArtifactError
+from propensity.models.encoded_rows import EncodedRows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,55 +27,6 @@ ENCODER_TABLE: Final = "encoder.parquet"
 ENCODER_JSON: Final = "encoder.json"
 POPULARITY_FLOOR: Final = 1e-4
 """Popularities are clipped to [floor, 1 - floor] before their log-odds are taken."""
-
-
-@dataclass(frozen=True)
-class EncodedRows:
-    """Rows as the nets read them.
-
-    Attributes:
-        deep: csr_matrix, float32, (n_rows, n_columns): input of the deep part.
-        pair_indptr: Row i's seen pairs are `pair_indptr[i]:pair_indptr[i + 1]`, int64, (n_rows + 1,).
-        pair_position: The pair's category as position in the model's output, int32, (n_pairs,), rising in a
-            row.
-        pair_signals: The pair's category-aligned signals, standardised, float32, (n_pairs, n_signals).
-    """
-
-    deep: csr_matrix
-    pair_indptr: npt.NDArray[np.int64]
-    pair_position: npt.NDArray[np.int32]
-    pair_signals: npt.NDArray[np.float32]
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.pair_indptr) - 1
-
-    @cached_property
-    def pair_row(self) -> npt.NDArray[np.int32]:
-        """The pair's row, int32, (n_pairs,), rising."""
-        return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.pair_indptr))
-
-    def take(self, rows: npt.NDArray[np.int64]) -> EncodedRows:
-        """Return the rows named, in that order; costs their non-zeros only."""
-        counts = self.pair_indptr[rows + 1] - self.pair_indptr[rows]
-        indptr = np.concatenate(([0], np.cumsum(counts)))
-        pairs = np.arange(indptr[-1]) + np.repeat(self.pair_indptr[rows] - indptr[:-1], counts)
-        return EncodedRows(self.deep[rows], indptr, self.pair_position[pairs], self.pair_signals[pairs])
-
-    def slice(self, start: int, stop: int) -> EncodedRows:
-        """Return the rows from `start` to before `stop`, without copying their values."""
-        low, high = self.deep.indptr[start], self.deep.indptr[stop]
-        deep = csr_matrix(
-            (self.deep.data[low:high], self.deep.indices[low:high], self.deep.indptr[start : stop + 1] - low),
-            shape=(stop - start, self.deep.shape[1]),
-        )
-        pairs = slice(int(self.pair_indptr[start]), int(self.pair_indptr[stop]))
-        return EncodedRows(
-            deep,
-            self.pair_indptr[start : stop + 1] - self.pair_indptr[start],
-            self.pair_position[pairs],
-            self.pair_signals[pairs],
-        )
 
 
 @dataclass(frozen=True)
@@ -90,9 +41,15 @@ class Encoder:
             -1; int32, (n_features,).
         feature_signal: For a category-aligned feature its signal's position in `aligned_signals`, else -1;
             int32, (n_features,).
+        feature_customer: For a signal of the customer as a whole its position in `customer_signals`, else -1; int32,
+            (n_features,).
         aligned_signals: Names of the category-aligned signals, (n_signals,).
         signal_mean: Mean of the transformed signal over the training rows' seen pairs, float32, (n_signals,).
         signal_std: Its standard deviation, at least 1e-6, float32, (n_signals,).
+        cross_signals: Positions in `aligned_signals` of those that the cross-category part reads.
+        customer_signals: Names of the signals of the customer as a whole, (n_customer_signals,).
+        customer_mean: Mean of the transformed signal over the training rows, float32, (n_customer_signals,).
+        customer_std: Its standard deviation, at least 1e-6, float32, (n_customer_signals,).
         category_index: The stable index of each output position, rising, int32, (n_categories,).
         categories: The category's name, (n_categories,).
     """
@@ -101,9 +58,14 @@ class Encoder:
     column_scale: npt.NDArray[np.float32]
     feature_position: npt.NDArray[np.int32]
     feature_signal: npt.NDArray[np.int32]
+    feature_customer: npt.NDArray[np.int32]
     aligned_signals: tuple[str, ...]
     signal_mean: npt.NDArray[np.float32]
     signal_std: npt.NDArray[np.float32]
+    cross_signals: tuple[int, ...]
+    customer_signals: tuple[str, ...]
+    customer_mean: npt.NDArray[np.float32]
+    customer_std: npt.NDArray[np.float32]
     category_index: npt.NDArray[np.int32]
     categories: tuple[str, ...]
 
@@ -121,7 +83,8 @@ class Encoder:
         """Encode raw features, float32, (n_rows, any number of features).
 
         A value v becomes sign(v) * log1p(|v|), divided by the column's scale in the deep part and
-        standardised in the category-aligned part, where a signal that isn't stored counts as 0.
+        standardised in the category-aligned part, where a signal that isn't stored counts as 0. The cross part
+        takes it as it is.
         """
         features = _within(features, self.n_features)
         values = squash(features.data)
@@ -135,9 +98,13 @@ class Encoder:
             self.feature_signal,
             n_categories=len(self.categories),
         )
+        cross = _cross(indptr, position, signals[:, self.cross_signals], len(self.categories))
         signals -= self.signal_mean
         signals /= self.signal_std
-        return EncodedRows(deep, indptr, position, signals)
+        customer = customer_matrix(features, values, self.feature_customer)
+        customer -= self.customer_mean
+        customer /= self.customer_std
+        return EncodedRows(deep, customer, cross, indptr, position, signals)
 
     def prior(self, popularity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return log-odds, (n_as_of, n_categories), of popularity by `category_index`, (n_as_of, any width).
@@ -155,7 +122,7 @@ class Encoder:
 
     def write(self, directory: Path, dictionary: FeatureDictionary) -> None:
         """Write `encoder.parquet`, a row per feature used with its names for people, and `encoder.json`."""
-        used = np.flatnonzero((self.feature_column >= 0) | (self.feature_signal >= 0))
+        used = np.flatnonzero((self.feature_column >= 0) | (self.feature_signal >= 0) | (self.feature_customer >= 0))
         column = self.feature_column[used]
         scale = np.where(column >= 0, self.column_scale[column] if self.n_columns else 1.0, np.nan)
         table = pa.table(
@@ -168,6 +135,7 @@ class Encoder:
                 "scale": pa.array(scale.astype(np.float32), pa.float32(), mask=column < 0),
                 "category_position": _nullable(self.feature_position[used]),
                 "aligned_signal": _nullable(self.feature_signal[used]),
+                "customer_signal": _nullable(self.feature_customer[used]),
             }
         )
         pq.write_table(table, directory / ENCODER_TABLE)
@@ -175,10 +143,9 @@ class Encoder:
             "n_features": self.n_features,
             "n_columns": self.n_columns,
             "transform": "sign(v) * log1p(|v|), then v / scale for a column, (v - mean) / std for a signal",
-            "aligned_signals": [
-                {"signal": name, "mean": float(mean), "std": float(std)}
-                for name, mean, std in zip(self.aligned_signals, self.signal_mean, self.signal_std, strict=True)
-            ],
+            "aligned_signals": _described(self.aligned_signals, self.signal_mean, self.signal_std),
+            "cross_signals": [self.aligned_signals[position] for position in self.cross_signals],
+            "customer_signals": _described(self.customer_signals, self.customer_mean, self.customer_std),
             "categories": [
                 {"category_index": int(index), "category": name}
                 for index, name in zip(self.category_index, self.categories, strict=True)
@@ -208,14 +175,21 @@ class Encoder:
             with_column = feature_column[used] >= 0
             scale[feature_column[used][with_column]] = table["scale"].to_numpy()[with_column]
             signals, categories = described["aligned_signals"], described["categories"]
+            customer = described["customer_signals"]
+            names = tuple(entry["signal"] for entry in signals)
             return cls(
                 feature_column=feature_column,
                 column_scale=scale,
                 feature_position=spread("category_position"),
                 feature_signal=spread("aligned_signal"),
-                aligned_signals=tuple(entry["signal"] for entry in signals),
+                feature_customer=spread("customer_signal"),
+                aligned_signals=names,
                 signal_mean=np.array([entry["mean"] for entry in signals], np.float32),
                 signal_std=np.array([entry["std"] for entry in signals], np.float32),
+                cross_signals=tuple(names.index(name) for name in described["cross_signals"]),
+                customer_signals=tuple(entry["signal"] for entry in customer),
+                customer_mean=np.array([entry["mean"] for entry in customer], np.float32),
+                customer_std=np.array([entry["std"] for entry in customer], np.float32),
                 category_index=np.array([entry["category_index"] for entry in categories], np.int32),
                 categories=tuple(entry["category"] for entry in categories),
             )
@@ -262,6 +236,40 @@ def seen_pairs(
     signals[pair, picked.indices - position * n_signals] = picked.data
     indptr = np.concatenate(([0], np.cumsum(first)))[picked.indptr].astype(np.int64)
     return indptr, position[first].astype(np.int32), signals
+
+
+def customer_matrix(
+    features: csr_matrix, values: npt.NDArray[np.float32], feature_customer: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float32]:
+    """Return the signals of the customer as a whole, (n_rows, n_customer_signals), as given in `values`; 0 if none."""
+    n_signals = int(feature_customer.max(initial=-1)) + 1
+    if n_signals == 0:
+        return np.zeros((features.shape[0], 0), np.float32)
+    dense: npt.NDArray[np.float32] = _select(features, feature_customer[features.indices], values, n_signals).toarray()
+    return dense
+
+
+def _cross(
+    indptr: npt.NDArray[np.int64],
+    position: npt.NDArray[np.int32],
+    signals: npt.NDArray[np.float32],
+    n_categories: int,
+) -> csr_matrix:
+    n_signals = signals.shape[1]
+    columns = position[:, None] * n_signals + np.arange(n_signals, dtype=np.int32)
+    return csr_matrix(
+        (np.ascontiguousarray(signals).ravel(), columns.ravel(), indptr * n_signals),
+        shape=(len(indptr) - 1, max(n_categories * n_signals, 1)),
+    )
+
+
+def _described(
+    names: tuple[str, ...], means: npt.NDArray[np.float32], stds: npt.NDArray[np.float32]
+) -> list[dict[str, str | float]]:
+    return [
+        {"signal": name, "mean": float(mean), "std": float(std)}
+        for name, mean, std in zip(names, means, stds, strict=True)
+    ]
 
 
 def _within(features: csr_matrix, n_features: int) -> csr_matrix:

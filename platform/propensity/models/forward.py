@@ -6,7 +6,7 @@ every matrix product has one fixed shape and a row's bits don't depend on the ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from propensity.models.encoding import EncodedRows
+    from propensity.models.encoded_rows import EncodedRows
 
     Array = npt.NDArray[np.float32]
     Weights = dict[str, Array]
@@ -81,22 +81,22 @@ class FeedForward:
 
 
 class CategoryAligned(FeedForward):
-    """FeedForward plus the category-aligned part on seen pairs.
+    """FeedForward plus the category-aligned part on seen pairs and the cross-category part on the others.
 
-    The first shared layer's product with embedding, context and popularity is taken once per category and row
-    instead of once per pair, and gathered: the same sum in another order.
+    The first shared layer's product with embedding, context, popularity and the customer's own signals is taken
+    once per category and row instead of once per pair, and gathered: the same sum in another order.
     """
 
     def __init__(self, weights: Weights, n_classes: int) -> None:
         super().__init__(weights, n_classes)
         n_signals = weights["aligned.linear"].shape[1] // (n_classes - 1) - 1
         first, n_embedding = weights["aligned.layers.0.weight"], weights["aligned.embedding"].shape[1]
-        splits = np.cumsum([n_signals, n_embedding, weights["aligned.context.weight"].shape[0]])
-        of_signals, of_embedding, of_context, of_prior = np.split(first, splits, axis=1)
+        splits = np.cumsum([n_signals, n_embedding, weights["aligned.context.weight"].shape[0], 1])
+        of_signals, of_embedding, of_context, of_prior, of_customer = np.split(first, splits, axis=1)
         self._of_signals = _columns(of_signals)
         self._of_category = weights["aligned.embedding"] @ of_embedding.T + weights["aligned.layers.0.bias"]
         self._of_prior = of_prior[:, 0] * np.float32(PRIOR_SCALE)
-        self._of_context = _columns(of_context)
+        self._of_context, self._of_customer = _columns(of_context), _columns(of_customer)
         self._context_weight = _columns(weights["aligned.context.weight"])
         self._context_bias = weights["aligned.context.bias"]
         self._shared = _layers(weights, "aligned.layers")[1:]
@@ -105,6 +105,7 @@ class CategoryAligned(FeedForward):
         linear = weights["aligned.linear"].reshape(-1, n_classes - 1, n_signals + 1)
         self._linear_weight = np.ascontiguousarray(linear[:, :, :-1])
         self._linear_bias = np.ascontiguousarray(linear[:, :, -1])
+        self._cross_weight = weights.get("cross.weight")
 
     def block(self, block: EncodedRows, prior: Array) -> Array:
         """Margins of one padded block."""
@@ -114,7 +115,12 @@ class CategoryAligned(FeedForward):
         if n_pairs == 0:
             return margins
         row, position = block.pair_row, block.pair_position
+        if self._cross_weight is not None:
+            crossed = (block.cross @ self._cross_weight).reshape(margins.shape)
+            crossed[row, :, position] = 0.0
+            margins += crossed
         context = (hidden @ self._context_weight + self._context_bias) @ self._of_context
+        context += block.customer @ self._of_customer
         signals = _pair_blocks(block.pair_signals)
         flow = signals @ self._of_signals
         first = flow.reshape(-1, flow.shape[2])[:n_pairs]
@@ -141,6 +147,25 @@ FORWARDS: Final[dict[str, type[FeedForward]]] = {
 }
 
 
+def forwards(network: str, nets: Sequence[Weights], n_classes: int) -> tuple[FeedForward, ...]:
+    """Return the forward pass of each net."""
+    return tuple(FORWARDS[network](weights, n_classes) for weights in nets)
+
+
+def mean_margins(
+    members: Sequence[FeedForward], rows: EncodedRows, prior: Array, as_of_position: npt.NDArray[np.int32]
+) -> Iterator[Array]:
+    """Yield the mean of the nets' margins, block after block; arguments as for `FeedForward.margins`."""
+    if len(members) == 1:
+        yield from members[0].margins(rows, prior, as_of_position)
+        return
+    for blocks in zip(*(member.margins(rows, prior, as_of_position) for member in members), strict=True):
+        total = blocks[0]
+        for block in blocks[1:]:
+            total = total + block
+        yield total * np.float32(1.0 / len(members))
+
+
 def _columns(weight: Array) -> Array:
     """Transpose an (out, in) weight into a contiguous (in, out) one."""
     return np.ascontiguousarray(weight.T)
@@ -156,14 +181,20 @@ def _padded(block: EncodedRows) -> EncodedRows:
     missing = ROW_BLOCK - len(block)
     if missing == 0:
         return block
-    deep = block.deep
-    indptr = np.concatenate((deep.indptr, np.full(missing, deep.indptr[-1], deep.indptr.dtype)))
     return type(block)(
-        deep=csr_matrix((deep.data, deep.indices, indptr), shape=(ROW_BLOCK, deep.shape[1])),
+        deep=_padded_csr(block.deep),
+        customer=np.pad(block.customer, ((0, missing), (0, 0))),
+        cross=_padded_csr(block.cross),
         pair_indptr=np.concatenate((block.pair_indptr, np.full(missing, block.pair_indptr[-1]))),
         pair_position=block.pair_position,
         pair_signals=block.pair_signals,
     )
+
+
+def _padded_csr(matrix: csr_matrix) -> csr_matrix:
+    missing = ROW_BLOCK - matrix.shape[0]
+    indptr = np.concatenate((matrix.indptr, np.full(missing, matrix.indptr[-1], matrix.indptr.dtype)))
+    return csr_matrix((matrix.data, matrix.indices, indptr), shape=(ROW_BLOCK, matrix.shape[1]))
 
 
 def _pair_blocks(signals: Array) -> Array:

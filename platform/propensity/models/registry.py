@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 
 from propensity.errors import UnknownModelError, did_you_mean
 from propensity.warehouse.catalogue import ModelCategory, ModelVersion
@@ -19,13 +19,23 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 
+CHALLENGER: Final = "challenger"
+"""Trained and registered, not yet judged."""
+CHAMPION: Final = "champion"
+"""Scores by default; a region has one at most."""
+RETIRED: Final = "retired"
+"""Fit to score what lies before the champion's training: it was champion, or passed the gate beside a newer one."""
+REFUSED: Final = "refused"
+"""Scores only when named."""
+
+
 @dataclass(frozen=True)
 class RegisteredModel:
     """A model version as the catalogue knows it.
 
     Attributes:
         model_version: Unique in its region.
-        state: champion (scores by default), retired or refused (never scores by default).
+        state: CHALLENGER, CHAMPION, RETIRED or REFUSED.
         trained_as_of: Instant it was trained as of; no label window behind it ended later.
         artifact: Directory of the artifact.
         metrics: What the evaluations said, by name.
@@ -59,7 +69,7 @@ def find_model(settings: Settings, model_version: str | None = None) -> Register
     """
     models = list_models(settings)
     for model in reversed(models):
-        if model.model_version == model_version or (model_version is None and model.state == "champion"):
+        if model.model_version == model_version or (model_version is None and model.state == CHAMPION):
             return model
     if model_version is None:
         raise UnknownModelError(
@@ -72,45 +82,50 @@ def find_model(settings: Settings, model_version: str | None = None) -> Register
 
 
 def model_for(settings: Settings, as_of: datetime) -> RegisteredModel:
-    """Return the model that may score `as_of`: the champion, else the newest, of those not trained after it.
+    """Return the model that may score `as_of`: the champion, else the newest retired one, not trained after it.
 
-    A model trained later has seen labels from behind the as_of. Read-only.
+    A model trained later has seen labels from behind the as_of. Challengers, which nobody has judged, and refused
+    models never score by default. Read-only.
 
     Raises:
-        UnknownModelError: None was trained by then.
+        UnknownModelError: There is none.
     """
-    fit = [model for model in list_models(settings) if model.trained_as_of <= as_of and model.state != "refused"]
-    if not fit:
+    trained = [model for model in list_models(settings) if model.trained_as_of <= as_of]
+    fit = [model for model in trained if model.state in (CHAMPION, RETIRED)]
+    if fit:
+        return max(fit, key=lambda model: (model.state == CHAMPION, model.trained_as_of, model.created_timestamp))
+    day = as_of.astimezone(settings.zone).date()
+    if not trained:
         raise UnknownModelError(
             f"No model of region {settings.region!r} was trained by {as_of.isoformat()}. "
-            f"Train one: propensity train --as-of {as_of.astimezone(settings.zone).date()}"
+            f"Train one: propensity train --as-of {day}"
         )
-    return max(fit, key=lambda model: (model.state == "champion", model.trained_as_of, model.created_timestamp))
+    newest = trained[-1]
+    if newest.state == CHALLENGER:
+        raise UnknownModelError(
+            f"Model {newest.model_version!r} of region {settings.region!r} has not been judged yet, and no other was "
+            f"trained by {as_of.isoformat()}. Judge it: propensity run --as-of {day}"
+        )
+    version = newest.model_version
+    raise UnknownModelError(
+        f"Region {settings.region!r} has no champion by {as_of.isoformat()}: model {version!r} was refused. Why: "
+        f"propensity models show {version}. All the same: propensity models promote {version} --force --reason TEXT"
+    )
 
 
 def register_model(settings: Settings, artifact: Artifact, trained_as_of: datetime) -> RegisteredModel:
-    """Record an artifact and make it the champion unless the champion was trained as of a later instant.
+    """Record an artifact as a challenger; one that was registered before keeps its state.
 
     Side effects: one transaction on the catalogue; safe to repeat.
     """
     metadata = artifact.metadata
     with catalogue_session(settings) as session:
-        mine = ModelVersion.region == settings.region
-        newest = max(
-            (
-                row.trained_as_of.astimezone(UTC)
-                for row in session.scalars(select(ModelVersion).where(mine, ModelVersion.state == "champion"))
-            ),
-            default=trained_as_of,
-        )
-        champion = newest <= trained_as_of
-        if champion:
-            session.execute(update(ModelVersion).where(mine).values(state="retired"))
+        known = session.get(ModelVersion, (settings.region, metadata.model_version))
         row = session.merge(
             ModelVersion(
                 region=settings.region,
                 model_version=metadata.model_version,
-                state="champion" if champion else "retired",
+                state=CHALLENGER if known is None else known.state,
                 trained_as_of=trained_as_of,
                 artifact=str(artifact.directory.relative_to(settings.home)),
                 metrics=json.dumps(metadata.metrics),

@@ -18,7 +18,6 @@ from propensity.errors import InputError
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.models.artifact import read_artifact
 from propensity.models.calibration import propensity
-from propensity.models.forward import FORWARDS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,7 +53,6 @@ class Scorer:
         self.category_index = encoder.category_index
         self.categories = encoder.categories
         self._top_k = min(top_k, len(encoder.categories))
-        self._forward = FORWARDS[model.network](model.weights, model.n_classes)
         self._blas = ThreadpoolController()
         shares = np.zeros(int(encoder.category_index[-1]) + 1, np.float32)
         if popularity is None:
@@ -130,7 +128,7 @@ class Scorer:
         for start in range(0, features.shape[0], ENCODE_ROWS):
             rows = self.model.encoder.transform(features[start : start + ENCODE_ROWS])
             done = 0
-            for margins in self._forward.margins(rows, prior, as_of_position[start : start + ENCODE_ROWS]):
+            for margins in self.model.margins(rows, prior, as_of_position[start : start + ENCODE_ROWS]):
                 stop = done + len(margins)
                 pairs = slice(int(rows.pair_indptr[done]), int(rows.pair_indptr[stop]))
                 yield (

@@ -14,7 +14,8 @@ from propensity.training.mxnet_runtime import mx
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from propensity.models.encoding import EncodedRows, Encoder
+    from propensity.models.encoded_rows import EncodedRows
+    from propensity.models.encoding import Encoder
     from propensity.training.examples import Examples
 
 nd = mx.nd
@@ -50,6 +51,8 @@ class Batch:
         deep: CSRNDArray, float32, (B, n_columns).
         prior: float32, (B, N).
         labels: Classes, float32, (B, N); None when there are none.
+        customer: float32, (B, n_customer_signals); None when there are none.
+        cross: CSRNDArray, float32, (B, N * n_cross_signals); None when the batch has no seen pair.
         pair_row: Pair's row in the batch, int32, (P,).
         pair_position: Pair's category, int32, (P,).
         pair_signals: float32, (P, n_signals); None when P is 0, since MXNet has no empty arrays.
@@ -59,6 +62,8 @@ class Batch:
     deep: Any
     prior: Any
     labels: Any
+    customer: Any
+    cross: Any
     pair_row: Any
     pair_position: Any
     pair_signals: Any
@@ -85,19 +90,22 @@ def batch_of(examples: EncodedExamples, rows: npt.NDArray[np.int64]) -> Batch:
     """Gather the rows named into one batch."""
     picked = examples.rows.take(rows)
     prior = examples.prior[examples.as_of_position[rows]]
-    deep = mx.nd.sparse.csr_matrix(
-        (picked.deep.data, picked.deep.indices, picked.deep.indptr), shape=picked.deep.shape, dtype=np.float32
-    )
     any_pair = len(picked.pair_position) > 0 and picked.pair_signals.shape[1] > 0
     return Batch(
-        deep=deep,
+        deep=_csr(picked.deep),
         prior=nd.array(prior),
         labels=None if examples.labels is None else nd.array(examples.labels[rows].toarray().astype(np.float32)),
+        customer=nd.array(picked.customer) if picked.customer.shape[1] else None,
+        cross=_csr(picked.cross) if any_pair else None,
         pair_row=nd.array(picked.pair_row, dtype=np.int32) if any_pair else None,
         pair_position=nd.array(picked.pair_position, dtype=np.int32) if any_pair else None,
         pair_signals=nd.array(picked.pair_signals) if any_pair else None,
         pair_prior=nd.array(prior[picked.pair_row, picked.pair_position][:, None]) if any_pair else None,
     )
+
+
+def _csr(matrix: csr_matrix) -> Any:
+    return nd.sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape, dtype=np.float32)
 
 
 class Batches:

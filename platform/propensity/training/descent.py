@@ -34,12 +34,14 @@ class Losses:
 
     Attributes:
         stage: "fit" or "refit".
+        net: Number of the net, from 0.
         epochs: Epochs the stage has at most.
         train: Mean over the epoch's batches so far, with dropout.
         validation: After the epoch; None before its end and in a refit.
     """
 
     stage: str
+    net: int
     epochs: int
     train: float
     validation: float | None
@@ -71,6 +73,37 @@ class TrainedNet:
     history: tuple[dict[str, Any], ...]
 
 
+def train_nets(
+    train: EncodedExamples,
+    validation: EncodedExamples | None,
+    shape: networks.NetworkShape,
+    *,
+    settings: TrainingSettings,
+    epochs: int,
+    progress: Progress,
+) -> list[TrainedNet]:
+    """Train `settings.nets` nets that differ in their seed; arguments as for `train_net`.
+
+    The first one finds the number of epochs; the others, which differ from it by chance alone, take as many.
+    """
+    stage = "refit" if validation is None else "fit"
+    first = train_net(train, validation, shape, settings=settings, epochs=epochs, progress=progress, stage=stage)
+    others = [
+        train_net(
+            train,
+            None,
+            shape,
+            settings=settings.model_copy(update={"seed": settings.seed + number}),
+            epochs=first.epoch,
+            progress=progress,
+            stage=stage,
+            number=number,
+        )
+        for number in range(1, settings.nets)
+    ]
+    return [first, *others]
+
+
 def train_net(
     train: EncodedExamples,
     validation: EncodedExamples | None,
@@ -79,6 +112,8 @@ def train_net(
     settings: TrainingSettings,
     epochs: int,
     progress: Progress,
+    stage: str = "fit",
+    number: int = 0,
 ) -> TrainedNet:
     """Train a net from new weights.
 
@@ -92,6 +127,8 @@ def train_net(
         settings: Hyper-parameters.
         epochs: Passes at most.
         progress: Called now and then.
+        stage: What `progress` and the history call it: "fit" or "refit".
+        number: Of the net, for `progress`.
 
     Raises:
         TrainingError: The loss is no longer finite.
@@ -99,24 +136,25 @@ def train_net(
     rng = np.random.default_rng(settings.seed)
     mx.random.seed(settings.seed)  # dropout
     net = networks.build(settings.network, shape, rng)
-    trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"wd": settings.weight_decay}, kvstore=None)
+    trainers = _trainers(net, settings)
     batches = Batches(train, settings.batch_size, rng)
-    stage = "refit" if validation is None else "fit"
     best = TrainedNet({}, 0, ())
     lowest, history = math.inf, []
     for epoch in range(1, epochs + 1):
         total = nd.zeros((1,))
-        for number, batch in enumerate(batches, start=1):
-            done = (epoch - 1 + (number - 1) / len(batches)) / settings.epochs
-            trainer.set_learning_rate(settings.learning_rate * (1.0 - done))
-            total = total + _step(net, trainer, batch)
-            if number % REPORT_EVERY == 0 and number < len(batches):
-                progress(epoch, number, len(batches), Losses(stage, epochs, _mean(total, number), None))
+        for batch_number, batch in enumerate(batches, start=1):
+            done = (epoch - 1 + (batch_number - 1) / len(batches)) / settings.epochs
+            for trainer in trainers:
+                trainer.set_learning_rate(settings.learning_rate * (1.0 - done))
+            total = total + _step(net, trainers, batch)
+            if batch_number % REPORT_EVERY == 0 and batch_number < len(batches):
+                losses = Losses(stage, number, epochs, _mean(total, batch_number), None)
+                progress(epoch, batch_number, len(batches), losses)
         train_loss = _mean(total, len(batches))
         weights = networks.weights(net)
         held_out = None if validation is None else validation_loss(weights, validation, settings, shape)
         history.append({"stage": stage, "epoch": epoch, "train": train_loss, "validation": held_out})
-        progress(epoch, len(batches), len(batches), Losses(stage, epochs, train_loss, held_out))
+        progress(epoch, len(batches), len(batches), Losses(stage, number, epochs, train_loss, held_out))
         if held_out is None or held_out <= lowest * (1.0 + AS_GOOD):
             best = TrainedNet(weights, epoch, ())
             lowest = min(lowest, math.inf if held_out is None else held_out)
@@ -152,7 +190,22 @@ def multilabel_log_loss(margins: npt.NDArray[np.float32], labels: npt.NDArray[np
     return float(-np.log(np.maximum(given, 1e-12)).mean(dtype=np.float64))
 
 
-def _step(net: Any, trainer: Any, batch: Any) -> Any:
+def _trainers(net: Any, settings: TrainingSettings) -> tuple[Any, ...]:
+    """Return Adam, and a second one for the cross part: all of its rows shrink in every step, also those whose category
+    isn't in the batch. The first one leaves rows of the sparse input layer alone that the batch doesn't touch.
+    """
+    own = {"aligned.linear": settings.category_weight_decay, "cross.weight": settings.category_weight_decay}
+    by_path = networks.parameters(net)
+    for name, parameter in by_path.items():
+        parameter.wd_mult *= own.get(name, settings.weight_decay)
+    whole = [parameter for name, parameter in by_path.items() if name == "cross.weight"]
+    others = [parameter for name, parameter in by_path.items() if name != "cross.weight"]
+    options = {"wd": 1.0}  # times each parameter's own
+    lazy = mx.gluon.Trainer(others, "adam", options, kvstore=None)
+    return (lazy, mx.gluon.Trainer(whole, "adam", options | {"lazy_update": False}, kvstore=None)) if whole else (lazy,)
+
+
+def _step(net: Any, trainers: tuple[Any, ...], batch: Any) -> Any:
     """Take one step of Adam; return the batch's multi-label log loss, (1,), not waited for."""
     n_rows, n_categories = batch.labels.shape
     with mx.autograd.record():
@@ -162,8 +215,9 @@ def _step(net: Any, trainer: Any, batch: Any) -> Any:
         # Summed over categories, so that the size of a gradient doesn't shrink with their number.
         loss = -nd.sum(nd.pick(log_probability, batch.labels, axis=1)).reshape((1,)) / n_rows
     loss.backward()
-    # A batch without seen pairs leaves no gradient in the aligned part: it stays as it is.
-    trainer.step(1, ignore_stale_grad=True)
+    for trainer in trainers:
+        # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
+        trainer.step(1, ignore_stale_grad=True)
     return loss.detach() / n_categories
 
 

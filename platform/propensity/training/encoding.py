@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from propensity.errors import TrainingError
-from propensity.models.encoding import Encoder, seen_pairs, squash
+from propensity.errors import TrainingError, did_you_mean
+from propensity.models.encoding import Encoder, customer_matrix, seen_pairs, squash
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,6 +32,7 @@ def fit_encoder(
     min_feature_rows: int,
     *,
     aligned_columns: bool = True,
+    cross_signals: Sequence[str] = (),
 ) -> Encoder:
     """Choose columns, scales and the model's categories.
 
@@ -46,9 +47,11 @@ def fit_encoder(
         categories: Name of each `category_index`.
         min_feature_rows: Training rows a feature needs for a column of its own.
         aligned_columns: Whether category-aligned features get columns too.
+        cross_signals: Category-aligned signals that the cross-category part reads.
 
     Raises:
-        TrainingError: No category has any evidence, or dictionary or names are shorter than the data.
+        TrainingError: No category has any evidence, a cross signal is unknown, or dictionary or names are shorter than
+            the data.
     """
     features, n_features = examples.features, examples.features.shape[1]
     if len(dictionary) < n_features:
@@ -77,16 +80,22 @@ def fit_encoder(
 
     feature_position, feature_signal, aligned_signals = _aligned(dictionary, counts, category_index)
     _, _, signals = seen_pairs(features, values, feature_position, feature_signal, n_categories=len(category_index))
-    std = signals.std(axis=0, dtype=np.float64) if len(signals) else np.ones(len(aligned_signals))
-    mean = signals.mean(axis=0, dtype=np.float64) if len(signals) else np.zeros(len(aligned_signals))
+    signal_mean, signal_std = _moments(signals)
+    feature_customer, customer_signals = _customer(dictionary, counts)
+    customer_mean, customer_std = _moments(customer_matrix(features, values, feature_customer))
     return Encoder(
         feature_column=feature_column,
         column_scale=_column_scale(features, values, chosen),
         feature_position=feature_position,
         feature_signal=feature_signal,
+        feature_customer=feature_customer,
         aligned_signals=aligned_signals,
-        signal_mean=mean.astype(np.float32),
-        signal_std=np.where(std > 1e-6, std, 1.0).astype(np.float32),
+        signal_mean=signal_mean,
+        signal_std=signal_std,
+        cross_signals=_cross_positions(aligned_signals, cross_signals),
+        customer_signals=customer_signals,
+        customer_mean=customer_mean,
+        customer_std=customer_std,
         category_index=category_index,
         categories=tuple(str(categories[index]) for index in category_index),
     )
@@ -133,3 +142,34 @@ def _aligned(
     families = Counter(signal for _, signal in signals)
     names = tuple(f"{family}.{signal}" if families[signal] > 1 else str(signal) for family, signal in signals)
     return position, number, names
+
+
+def _customer(dictionary: FeatureDictionary, counts: npt.NDArray[np.int64]) -> tuple[Int32Array, tuple[str, ...]]:
+    """Return each feature's position among the signals of the customer as a whole, -1 where none, and their names.
+
+    Their key is empty: there is nothing of the customer's that they are about.
+    """
+    n_features = len(counts)
+    position = np.full(n_features, -1, np.int32)
+    used = np.flatnonzero((dictionary.key[:n_features] == "") & (counts > 0))
+    position[used] = np.arange(len(used), dtype=np.int32)
+    return position, tuple(str(signal) for signal in dictionary.signal[used])
+
+
+def _cross_positions(aligned_signals: tuple[str, ...], wanted: Sequence[str]) -> tuple[int, ...]:
+    # A signal that nobody has is no error where nobody has any: a net without seen pairs has no cross part either.
+    unknown = [name for name in wanted if name not in aligned_signals]
+    if unknown and aligned_signals:
+        raise TrainingError(
+            f"training.cross_signals names {unknown[0]!r}, which is no category-aligned signal of the training rows."
+            f"{did_you_mean(unknown[0], aligned_signals)} Known ones: {', '.join(aligned_signals)}."
+        )
+    return tuple(aligned_signals.index(name) for name in wanted if name in aligned_signals)
+
+
+def _moments(matrix: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return each column's mean and standard deviation; 0 and 1 without rows, and 1 for a constant."""
+    if not len(matrix):
+        return np.zeros(matrix.shape[1], np.float32), np.ones(matrix.shape[1], np.float32)
+    mean, std = matrix.mean(axis=0, dtype=np.float64), matrix.std(axis=0, dtype=np.float64)
+    return mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)

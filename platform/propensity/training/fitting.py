@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from propensity.errors import TrainingError
-from propensity.models.forward import FORWARDS
+from propensity.models.calibration import Calibration
 from propensity.models.model import Model
 from propensity.training.batches import EncodedExamples, encode
 from propensity.training.calibration import fit_calibration
@@ -21,7 +21,7 @@ from propensity.training.descent import (
     TrainedNet,
     multilabel_log_loss,
     no_progress,
-    train_net,
+    train_nets,
 )
 from propensity.training.encoding import fit_encoder
 from propensity.training.mxnet_runtime import mx
@@ -29,7 +29,6 @@ from propensity.training.networks import NETWORKS, NetworkShape
 
 if TYPE_CHECKING:
     from propensity.features.dictionary import FeatureDictionary
-    from propensity.models.calibration import Calibration
     from propensity.models.encoding import Encoder
     from propensity.settings import TrainingSettings
     from propensity.training.examples import Examples
@@ -46,13 +45,16 @@ class FittedModel:
 
     Attributes:
         model: For scoring and for the artifact.
-        history: One entry per epoch: stage, epoch, train, validation (None in a refit).
+        validated: The net before the refit: trained on what had ended by the validation as_of, so it can be judged on
+            the validation window. None when there was no refit: `model` is that net itself.
+        history: One entry per net and epoch: net, stage, epoch, train, validation (None where the epochs were given).
         best_epoch: Epochs the net was trained for.
         validation_loss: Multi-label log loss on the validation window after calibration, before the refit.
         exports: The framework's own files by name, to be put into the artifact.
     """
 
     model: Model
+    validated: Model | None
     history: tuple[dict[str, Any], ...]
     best_epoch: int
     validation_loss: float
@@ -95,33 +97,49 @@ def fit(
 
     def fitted_encoder(examples: Examples) -> Encoder:
         aligned_columns = NETWORKS[settings.network].reads_aligned_columns
-        return fit_encoder(examples, dictionary, categories, settings.min_feature_rows, aligned_columns=aligned_columns)
+        return fit_encoder(
+            examples,
+            dictionary,
+            categories,
+            settings.min_feature_rows,
+            aligned_columns=aligned_columns,
+            cross_signals=settings.cross_signals,
+        )
 
-    def trained(rows: EncodedExamples, held_out: EncodedExamples | None, epochs: int) -> TrainedNet:
-        shape = _shape(rows, settings, n_classes)
-        return train_net(rows, held_out, shape, settings=settings, epochs=epochs, progress=progress)
+    def trained(encoder: Encoder, rows: Examples, held_out: EncodedExamples | None, epochs: int) -> list[TrainedNet]:
+        encoded = encode(encoder, rows)
+        shape = _shape(encoded, len(encoder.cross_signals), settings, n_classes)
+        return train_nets(encoded, held_out, shape, settings=settings, epochs=epochs, progress=progress)
+
+    def model_of(nets: list[TrainedNet], encoder: Encoder, newest: Examples, calibration: Calibration) -> Model:
+        return Model(
+            network=settings.network,
+            n_classes=n_classes,
+            encoder=encoder,
+            nets=tuple(net.weights for net in nets),
+            calibration=calibration,
+            popularity_default=encoder.shares(newest.popularity[-1:])[0],
+            unseen_category_prior=_unseen_category_prior(newest),
+        )
 
     encoder = fitted_encoder(train)
     held_out = encode(encoder, validation)
-    first = net = trained(encode(encoder, train), held_out, settings.epochs)
-    calibration, validation_loss = _calibrate(net, held_out, settings.network, n_classes)
-    history, newest = first.history, validation
+    nets = trained(encoder, train, held_out, settings.epochs)
+    epochs, history = nets[0].epoch, _history(nets)
+    model = model_of(nets, encoder, validation if refit is None else train, Calibration.identity(n_classes))
+    calibration, validation_loss = _calibrate(model, held_out)
+    model, validated = replace(model, calibration=calibration), None
     if refit is not None:
         encoder = fitted_encoder(refit)
-        net = trained(encode(encoder, refit), None, first.epoch)
-        history, newest = first.history + net.history, refit
+        nets = trained(encoder, refit, None, epochs)
+        history += _history(nets)
+        model, validated = model_of(nets, encoder, refit, calibration), model
+    exports = {f"mxnet-{number:04d}.params": _params_file(net) for number, net in enumerate(nets)}
+    return FittedModel(model, validated, history, epochs, validation_loss, exports)
 
-    model = Model(
-        network=settings.network,
-        n_classes=n_classes,
-        encoder=encoder,
-        weights=net.weights,
-        calibration=calibration,
-        popularity_default=encoder.shares(newest.popularity[-1:])[0],
-        unseen_category_prior=_unseen_category_prior(newest),
-    )
-    exports = {"mxnet-0000.params": _params_file(net)}
-    return FittedModel(model, history, first.epoch, validation_loss, exports)
+
+def _history(nets: list[TrainedNet]) -> tuple[dict[str, Any], ...]:
+    return tuple({"net": number, **entry} for number, net in enumerate(nets) for entry in net.history)
 
 
 def _check(examples: Examples, name: str, n_classes: int) -> None:
@@ -138,27 +156,29 @@ def _check(examples: Examples, name: str, n_classes: int) -> None:
         )
 
 
-def _shape(train: EncodedExamples, settings: TrainingSettings, n_classes: int) -> NetworkShape:
+def _shape(train: EncodedExamples, n_cross_signals: int, settings: TrainingSettings, n_classes: int) -> NetworkShape:
     return NetworkShape(
         n_columns=train.rows.deep.shape[1],
         n_categories=train.prior.shape[1],
         n_classes=n_classes,
         n_signals=train.rows.pair_signals.shape[1],
+        n_cross_signals=n_cross_signals,
+        n_customer_signals=train.rows.customer.shape[1],
         hidden=settings.hidden,
         aligned_hidden=settings.aligned_hidden,
         embedding=settings.embedding,
         context=settings.context,
         dropout=settings.dropout,
+        aligned_dropout=settings.aligned_dropout,
     )
 
 
-def _calibrate(net: TrainedNet, examples: EncodedExamples, network: str, n_classes: int) -> tuple[Calibration, float]:
+def _calibrate(model: Model, examples: EncodedExamples) -> tuple[Calibration, float]:
     """Fit the calibration; return it and the validation loss after it."""
     step = -(-len(examples) * examples.prior.shape[1] // CALIBRATION_PAIRS)
     kept = np.arange(0, len(examples), step)
     rows, labels = examples.rows.take(kept), examples.labels[kept].toarray()
-    forward = FORWARDS[network](net.weights, n_classes)
-    margins = np.concatenate(list(forward.margins(rows, examples.prior, examples.as_of_position[kept])))
+    margins = np.concatenate(list(model.margins(rows, examples.prior, examples.as_of_position[kept])))
     seen = np.zeros(labels.shape, bool)
     seen[rows.pair_row, rows.pair_position] = True
     calibration = fit_calibration(margins, labels, seen)

@@ -35,22 +35,28 @@ class NetworkShape:
         n_categories: N.
         n_classes: K.
         n_signals: Category-aligned signals.
+        n_cross_signals: Those of them that the cross-category part reads; 0 leaves it out.
+        n_customer_signals: Signals of the customer as a whole.
         hidden: Hidden layers of the deep part.
         aligned_hidden: Hidden layers of the category-aligned part.
         embedding: Width of a category's embedding.
         context: Width of the vector the deep part hands to the category-aligned part.
-        dropout: Share of hidden units dropped in training.
+        dropout: Share of the deep part's hidden units dropped in training.
+        aligned_dropout: The same in the category-aligned part.
     """
 
     n_columns: int
     n_categories: int
     n_classes: int
     n_signals: int
+    n_cross_signals: int
+    n_customer_signals: int
     hidden: tuple[int, ...]
     aligned_hidden: tuple[int, ...]
     embedding: int
     context: int
     dropout: float
+    aligned_dropout: float
 
 
 class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
@@ -99,33 +105,58 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
     """What a category's own history says about it, for seen pairs only.
 
     A small net shared by all categories reads the pair's signals, the category's embedding and recent
-    popularity and the row's context; a linear term per category reads the signals.
+    popularity, the row's context and the customer's own signals, such as how often she comes; a linear term per
+    category reads the pair's signals.
     """
 
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self._n_out = shape.n_classes - 1
         n_linear = (shape.n_signals + 1) * self._n_out
-        n_in = shape.n_signals + shape.embedding + shape.context + 1
+        n_in = shape.n_signals + shape.embedding + shape.context + 1 + shape.n_customer_signals
         with self.name_scope():
             self.context = gluon.nn.Dense(shape.context, in_units=shape.hidden[-1])
             self.embedding = self.params.get("embedding", shape=(shape.n_categories, shape.embedding))
             self.linear = self.params.get("linear", shape=(shape.n_categories, n_linear))
             self.layers = _layers(n_in, shape.aligned_hidden)
             self.output = gluon.nn.Dense(self._n_out, in_units=(n_in, *shape.aligned_hidden)[-1])
-            self.dropout = gluon.nn.Dropout(shape.dropout)
+            self.dropout = gluon.nn.Dropout(shape.aligned_dropout)
 
     def forward(self, hidden: Any, batch: Batch) -> Any:
         """Return what to add to the margins of the seen pairs, (P, K - 1)."""
         context = nd.take(self.context(hidden), batch.pair_row)
         embedding = nd.take(self.embedding.data(), batch.pair_position)
-        flow = nd.concat(batch.pair_signals, embedding, context, batch.pair_prior * PRIOR_SCALE, dim=1)
+        inputs = [batch.pair_signals, embedding, context, batch.pair_prior * PRIOR_SCALE]
+        if batch.customer is not None:
+            inputs.append(nd.take(batch.customer, batch.pair_row))
+        flow = nd.concat(*inputs, dim=1)
         for layer in self.layers:
             flow = self.dropout(layer(flow))
         linear = nd.take(self.linear.data(), batch.pair_position).reshape((0, self._n_out, -1))
         weight, bias = nd.slice_axis(linear, 2, 0, -1), nd.slice_axis(linear, 2, -1, None)
         own = nd.sum(nd.broadcast_mul(weight, nd.expand_dims(batch.pair_signals, 1)), axis=2)
         return self.output(flow) + own + bias.reshape((0, -1))
+
+
+class CrossPart(gluon.Block):  # type: ignore[misc,name-defined]
+    """What the history in other categories says about a category the customer has none in.
+
+    One linear map of N x N weights per signal, strongly decayed: the full-rank item-to-item model of Ning and
+    Karypis 2011 (SLIM) and Steck 2019 (EASE), here inside the likelihood. The deep part's hidden layers are too
+    narrow for it. On seen pairs, where the category's own history speaks, it only overfits: they don't get it.
+    """
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        self._shape = (-1, shape.n_classes - 1, shape.n_categories)
+        size = (shape.n_categories * shape.n_cross_signals, (shape.n_classes - 1) * shape.n_categories)
+        with self.name_scope():
+            self.weight = self.params.get("weight", shape=size, grad_stype="row_sparse")
+
+    def forward(self, batch: Batch, seen: Any) -> Any:
+        """Return what to add to the margins, (B, K - 1, N), given 1 for seen pairs and else 0, (B, 1, N)."""
+        crossed = nd.sparse.dot(batch.cross, self.weight.data()).reshape(self._shape)
+        return nd.broadcast_mul(crossed, 1.0 - seen)
 
 
 class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
@@ -146,7 +177,10 @@ class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
 
 
 class CategoryAligned(gluon.Block):  # type: ignore[misc,name-defined]
-    """The published net plus a category-aligned part on seen pairs; its cost follows those pairs."""
+    """The published net, a category-aligned part on seen pairs and a cross-category part on the others.
+
+    The cost of both follows the seen pairs.
+    """
 
     # Measured: columns for them double the time and change the log loss by less than seeds do.
     reads_aligned_columns = False
@@ -157,6 +191,7 @@ class CategoryAligned(gluon.Block):  # type: ignore[misc,name-defined]
             self.deep = DeepPart(shape)
             self.head = Head(shape)
             self.aligned = AlignedPart(shape)
+            self.cross = CrossPart(shape) if shape.n_cross_signals else None
 
     def forward(self, batch: Batch) -> Any:
         """Return margins (B, K - 1, N)."""
@@ -168,7 +203,11 @@ class CategoryAligned(gluon.Block):  # type: ignore[misc,name-defined]
         own = self.aligned(hidden, batch)
         where = nd.stack(batch.pair_row, batch.pair_position)
         scattered = nd.scatter_nd(own, where, shape=(n_rows, n_categories, n_margins))
-        return margins + nd.transpose(scattered, (0, 2, 1))
+        margins = margins + nd.transpose(scattered, (0, 2, 1))
+        if self.cross is None:
+            return margins
+        seen = nd.scatter_nd(nd.ones_like(batch.pair_prior), where, shape=(n_rows, n_categories, 1))
+        return margins + self.cross(batch, nd.transpose(seen, (0, 2, 1)))
 
 
 NETWORKS: Final[dict[str, type[Any]]] = {"category_aligned": CategoryAligned, "feed_forward": FeedForward}
@@ -177,12 +216,12 @@ NETWORKS: Final[dict[str, type[Any]]] = {"category_aligned": CategoryAligned, "f
 def build(network: str, shape: NetworkShape, rng: np.random.Generator) -> Any:
     """Build a net of NETWORKS and draw its first weights from `rng`.
 
-    Hidden weights follow He et al. 2015. Biases, outputs of the aligned part and its linear term start at
-    zero, the popularity prior at one: an untrained net says "as popular as lately".
+    Hidden weights follow He et al. 2015. Biases, outputs of the aligned part, its linear term and the cross part
+    start at zero, the popularity prior at one: an untrained net says "as popular as lately".
     """
     net = NETWORKS[network](shape)
     net.initialize(mx.init.Zero())
-    for name, parameter in _parameters(net).items():
+    for name, parameter in parameters(net).items():
         parameter.set_data(nd.array(_first_weights(name, parameter.shape, rng)))
         if name.endswith("bias"):
             parameter.wd_mult = 0.0
@@ -191,12 +230,13 @@ def build(network: str, shape: NetworkShape, rng: np.random.Generator) -> Any:
 
 def weights(net: Any) -> dict[str, npt.NDArray[np.float32]]:
     """Return a copy of all parameters by their path in the net, e.g. `deep.layers.0.weight`."""
-    return {name: parameter.data().asnumpy() for name, parameter in _parameters(net).items()}
+    return {name: parameter.data().asnumpy() for name, parameter in parameters(net).items()}
 
 
-def _parameters(net: Any) -> dict[str, Any]:
-    parameters: dict[str, Any] = net._collect_params_with_prefix()  # noqa: SLF001 - as save_parameters does
-    return parameters
+def parameters(net: Any) -> dict[str, Any]:
+    """Return the parameters by their path in the net; those that shrink in training have a `wd_mult` above 0."""
+    by_path: dict[str, Any] = net._collect_params_with_prefix()  # noqa: SLF001 - as save_parameters does
+    return by_path
 
 
 def _layers(width: int, widths: tuple[int, ...]) -> Any:
@@ -210,7 +250,7 @@ def _layers(width: int, widths: tuple[int, ...]) -> Any:
 def _first_weights(name: str, size: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     if name == "head.prior_scale":
         return np.ones(size, np.float32)
-    if name.endswith("bias") or name in {"aligned.linear", "aligned.output.weight"}:
+    if name.endswith("bias") or name in {"aligned.linear", "aligned.output.weight", "cross.weight"}:
         return np.zeros(size, np.float32)
     fan_in = {"deep.input_weight": ROW_LENGTH, "aligned.embedding": 100.0}.get(name, size[-1])
     gain = {"head.output.weight": 0.1, "aligned.embedding": 1.0}.get(name, 2.0)

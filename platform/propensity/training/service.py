@@ -1,18 +1,20 @@
-"""Training a model as of an instant, from Feast to a registered artifact."""
+"""Training a model as of an instant, from Feast to a registered challenger."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from propensity.errors import UnknownModelError
-from propensity.features.labels import find_labels
+from propensity.features.labels import find_labels, label_window_end
 from propensity.features.snapshots import find_snapshot
-from propensity.models.artifact import TrainingFacts, read_artifact, write_artifact
+from propensity.models.artifact import TrainingFacts, drop_abandoned, read_artifact, write_artifact
 from propensity.models.registry import RegisteredModel, list_models, model_for, register_model
 from propensity.progress import Progress, silent
 from propensity.training.cutoffs import Cutoffs, training_cutoffs
@@ -20,8 +22,10 @@ from propensity.training.training_set import training_set
 from propensity.warehouse.runs import fingerprint
 
 if TYPE_CHECKING:
+    from propensity.features.dictionary import FeatureDictionary
     from propensity.settings import Settings
     from propensity.training.examples import Examples
+    from propensity.training.fitting import FittedModel
 
 
 @dataclass(frozen=True)
@@ -42,29 +46,33 @@ class TrainingResult:
 
 
 def train(settings: Settings, trained_as_of: datetime, progress: Progress = silent) -> TrainingResult:
-    """Train on snapshots and labels that were built, write the artifact and register it.
+    """Train on snapshots and labels that were built, write the artifact and register it as a challenger.
 
-    The model's version is derived from the data and the settings: the same training again finds the artifact there.
+    The model's version is derived from the data and the settings: the same training again finds the artifact there, and
+    the model in the state it has reached. Where the artifact was lost it is made again. `pipeline.train_and_judge`
+    holds the region's lock around this and lets the gate decide.
 
     Raises:
         MissingSnapshotError: A snapshot or labels are missing; `propensity run` builds them.
         TrainingError: There's too little to learn from.
+        ArtifactError: The artifact is there but damaged.
 
-    Side effects: a new directory under `home/models`, rows in the catalogue. Safe to repeat and to kill.
+    Side effects: removes what killed trainings left; a new directory under `home/models`, rows in the catalogue.
+    Safe to repeat and to kill.
     """
     started = time.monotonic()
     cutoffs = training_cutoffs(settings, trained_as_of)
     data = data_fingerprint(settings, cutoffs)
-    version = (
-        f"{trained_as_of.astimezone(settings.zone):%Y%m%d}-{fingerprint(data, settings.training.model_dump())[:8]}"
-    )
+    version = version_of(settings, cutoffs, data)
     directory = settings.models / settings.region / version
+    drop_abandoned(directory.parent)
     already_trained = directory.is_dir()
     rows = 0
     if not already_trained:
-        rows = _train(settings, cutoffs, version, data, progress)
+        rows = train_artifact(settings, cutoffs, directory, data, progress)
+    artifact = read_artifact(directory)
     known = [model for model in list_models(settings) if model.model_version == version]
-    model = known[0] if known else register_model(settings, read_artifact(directory), trained_as_of)
+    model = known[0] if known and already_trained else register_model(settings, artifact, trained_as_of)
     return TrainingResult(model, rows, already_trained, time.monotonic() - started)
 
 
@@ -81,40 +89,57 @@ def data_fingerprint(settings: Settings, cutoffs: Cutoffs) -> str:
     )
 
 
+def version_of(settings: Settings, cutoffs: Cutoffs, data: str) -> str:
+    """Return the version of the model that these cut-offs' data (see `data_fingerprint`) and the settings give."""
+    day = cutoffs.trained_as_of.astimezone(settings.zone)
+    return f"{day:%Y%m%d}-{fingerprint(data, settings.training.model_dump())[:8]}"
+
+
 def training_is_due(settings: Settings, as_of: datetime) -> bool:
-    """Return whether no model was trained in the `retrain_after_days` up to `as_of`. Read-only."""
+    """Return whether the model that would score `as_of` is missing, lost or `retrain_after_days` old. Read-only."""
     try:
         model = model_for(settings, as_of)
     except UnknownModelError:
         return True
+    if not model.artifact.is_dir():
+        return True
     return (as_of - model.trained_as_of).days >= settings.training.retrain_after_days
 
 
-def _train(settings: Settings, cutoffs: Cutoffs, version: str, data: str, progress: Progress) -> int:
-    # Here, not above: MXNet takes seconds to import, and asking whether training is due needn't.
-    from propensity.training.fitting import Losses, fit  # noqa: PLC0415
-    from propensity.training.mxnet_runtime import set_threads  # noqa: PLC0415
+def train_artifact(
+    settings: Settings, cutoffs: Cutoffs, directory: Path, data: str, progress: Progress = silent
+) -> int:
+    """Train on the cut-offs, write the artifact as the new `directory` and return the rows the kept net learned from.
 
-    set_threads(settings.threads)
+    Nothing is registered: an artifact outside `home/models` is nobody's but the caller's.
+
+    Args:
+        cutoffs: What to learn from; their snapshots and labels were built.
+        directory: Must not exist; its name is the model's version.
+        data: What `data_fingerprint` says of the cut-offs.
+        progress: Told of each epoch.
+
+    Raises:
+        MissingSnapshotError: A snapshot or labels are missing.
+        TrainingError: There's too little to learn from.
+        ArtifactError: The directory exists.
+
+    Side effects: the new directory.
+    """
     built = training_set(settings, cutoffs.refit)
     examples = built.examples
-
-    def report(epoch: int, batch: int, n_batches: int, losses: Losses) -> None:
-        progress(f"training, {losses.stage}", (epoch - 1) * n_batches + batch, losses.epochs * n_batches)
-
-    fitted = fit(
-        _of(examples, cutoffs.train),
-        _of(examples, (cutoffs.validation,)),
+    fitted = fit_net(
+        settings,
+        examples_at(examples, cutoffs.train),
+        examples_at(examples, (cutoffs.validation,)),
         examples,
         dictionary=built.dictionary,
         categories=built.categories.names,
-        settings=settings.training,
-        progress=report,
-        n_classes=settings.labels.n_classes,
+        progress=progress,
     )
     facts = TrainingFacts(
         region=settings.region,
-        model_version=version,
+        model_version=directory.name,
         horizon_days=settings.labels.horizon_days,
         event_types=settings.labels.event_types,
         training_as_ofs=cutoffs.refit,
@@ -123,18 +148,64 @@ def _train(settings: Settings, cutoffs: Cutoffs, version: str, data: str, progre
         data_fingerprint=data,
         settings=settings.training.model_dump(mode="json"),
     )
+    # What the first net learned from: the gate fits its baselines on the same, and asks nothing later of it.
+    first = facts.model_copy(
+        update={
+            "training_as_ofs": cutoffs.train,
+            "training_window": (cutoffs.train[0], label_window_end(settings, cutoffs.train[-1])),
+        }
+    )
     write_artifact(
-        settings.models / settings.region / version,
+        directory,
         fitted.model,
         facts=facts,
         dictionary=built.dictionary,
         metrics={"validation": {"log_loss": fitted.validation_loss, "best_epoch": fitted.best_epoch}},
         history=fitted.history,
         exports=fitted.exports,
+        validated=None if fitted.validated is None else (fitted.validated, first),
     )
     return len(examples)
 
 
-def _of(examples: Examples, as_ofs: tuple[datetime, ...]) -> Examples:
+def fit_net(
+    settings: Settings,
+    train: Examples,
+    validation: Examples,
+    refit: Examples,
+    *,
+    dictionary: FeatureDictionary,
+    categories: Sequence[str],
+    progress: Progress = silent,
+) -> FittedModel:
+    """Fit by `settings.training` on `settings.threads` threads; see `fitting.fit`, whose arguments these are.
+
+    Raises:
+        TrainingError: There's too little to learn from, or the loss is no longer finite.
+    """
+    # Here, not above: MXNet takes seconds to import, and asking whether training is due needn't.
+    from propensity.training.fitting import Losses, fit  # noqa: PLC0415
+    from propensity.training.mxnet_runtime import set_threads  # noqa: PLC0415
+
+    set_threads(settings.threads)
+
+    def report(epoch: int, batch: int, n_batches: int, losses: Losses) -> None:
+        number = f", net {losses.net + 1} of {settings.training.nets}" if settings.training.nets > 1 else ""
+        progress(f"training, {losses.stage}{number}", (epoch - 1) * n_batches + batch, losses.epochs * n_batches)
+
+    return fit(
+        train,
+        validation,
+        refit,
+        dictionary=dictionary,
+        categories=categories,
+        settings=settings.training,
+        progress=report,
+        n_classes=settings.labels.n_classes,
+    )
+
+
+def examples_at(examples: Examples, as_ofs: Sequence[datetime]) -> Examples:
+    """Return the rows of some of the as_ofs."""
     wanted = np.array([as_of.replace(tzinfo=None) for as_of in as_ofs], "datetime64[us]")
     return examples.at(np.isin(examples.as_of, wanted))

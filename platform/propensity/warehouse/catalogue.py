@@ -104,12 +104,32 @@ class ModelVersion(Base):
     region: Mapped[str] = mapped_column(primary_key=True)
     model_version: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[str]
-    """champion, retired or refused."""
+    """challenger (not judged yet), champion, retired or refused."""
     trained_as_of: Mapped[datetime]
     artifact: Mapped[str]
     """Path of the artifact directory, relative to the home directory."""
     metrics: Mapped[str] = mapped_column()
     created_timestamp: Mapped[datetime]
+
+
+class GateDecision(Base):
+    """A decision on a model's standing, with its numbers; rows are only ever added."""
+
+    __tablename__ = "gate_decisions"
+
+    region: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str] = mapped_column(primary_key=True)
+    decided_timestamp: Mapped[datetime] = mapped_column(primary_key=True)
+    verdict: Mapped[str]
+    """promoted or forced (it became champion), shelved (it passed, but the champion is trained on later data),
+    refused, withdrawn (rolled back from) or restored (rolled back to)."""
+    window_as_of: Mapped[datetime | None]
+    """Start of the label window it was judged on; null for a decision by hand."""
+    previous_champion: Mapped[str | None]
+    """Model version that was champion until this decision."""
+    reason: Mapped[str]
+    figures: Mapped[str]
+    """JSON: the window's figures, every rule with value and bound, and the settings of the gate."""
 
 
 class ModelCategory(Base):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from importlib import resources, util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from propensity.errors import MissingSourceError
 from propensity.progress import Progress, silent
@@ -31,6 +31,10 @@ TABLES = (
     "demographics",
 )
 LOCAL_TIMEZONE = "America/New_York"
+SOURCE: Final = "complete-journey"
+"""What its imports call their source."""
+NOTE: Final = "Complete Journey; its metadata calls the data simulated."
+"""To be said wherever figures on it are shown."""
 
 
 def import_complete_journey(
@@ -60,10 +64,8 @@ def import_complete_journey(
             connection.execute(f"CREATE VIEW {name} AS FROM read_parquet({file}, file_row_number = true)")
         connection.execute(f"SET VARIABLE local_timezone = {quoted(LOCAL_TIMEZONE)}")
         connection.execute(resources.files("propensity.warehouse").joinpath("complete_journey.sql").read_text())
-        result = import_events(
-            settings, connection, source_name="complete-journey", naive_timezone="UTC", progress=progress
-        )
-        import_attributes(settings, connection, source_name="complete-journey demographics")
+        result = import_events(settings, connection, source_name=SOURCE, naive_timezone="UTC", progress=progress)
+        import_attributes(settings, connection, source_name=f"{SOURCE} demographics")
     return result
 
 

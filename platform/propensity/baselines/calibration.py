@@ -9,11 +9,11 @@ import numpy as np
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, logit
 
-from propensity.evaluation.metrics import CLIP
-
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+CLIP: Final = 1e-5
+"""Shares are clipped to [CLIP, 1 - CLIP] before their log-odds are taken, as the metrics clip probabilities."""
 MAX_BINS: Final = 200
 PRIOR_PRECISION: Final = 1e-2
 

@@ -1,0 +1,1 @@
+"""The charts of a report, a module each: SVG, and the same numbers as a table."""

@@ -1,0 +1,81 @@
+"""The purchases of one chunk of customers: hidden stages of a Poisson process, each k-th of them a purchase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from propensity.simulation.customers import chunk_generator
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from propensity.simulation.customers import Customers
+    from propensity.simulation.world import World
+
+
+@dataclass(frozen=True, eq=False)
+class Purchases:
+    """Purchases of a chunk, in the order of (customer, category, day).
+
+    Attributes:
+        customer: Position in the chunk, int64, (n_purchases,).
+        category: Number of the category, int64, (n_purchases,).
+        day: Days since the start, float64, (n_purchases,).
+        lifted: Whether a coupon brought it, bool, (n_purchases,).
+    """
+
+    customer: npt.NDArray[np.int64]
+    category: npt.NDArray[np.int64]
+    day: npt.NDArray[np.float64]
+    lifted: npt.NDArray[np.bool_]
+
+
+def make_purchases(world: World, customers: Customers, chunk: int) -> Purchases:
+    """Draw a chunk's purchases over the whole simulated time.
+
+    A pair's hidden stages are a Poisson process of k_c times its rate; each k_c-th of them, from a random one on, is a
+    purchase. So gaps are Erlang(k_c) in effective time and the process is stationary from the day the customer joins.
+    """
+    rng = chunk_generator(world.population, chunk, 1)
+    pair, day, lifted = (np.concatenate(parts) for parts in zip(*_stages(world, customers, rng), strict=True))
+    n_categories = len(world.popularity)
+    offset = (rng.random(customers.rate.shape) * world.cycle).astype(np.int64).ravel()
+    order = np.lexsort((day, pair))
+    pair, day, lifted = pair[order], day[order], lifted[order]
+    customer, category = np.divmod(pair, n_categories)
+    if world.population.max_cycle == 1:
+        return Purchases(customer, category, day, lifted)
+    begins = np.flatnonzero(np.diff(pair, prepend=-1))
+    number = np.arange(len(pair)) - np.repeat(begins, np.diff(begins, append=len(pair)))
+    kept = (number + offset[pair] + 1) % world.cycle[category] == 0
+    return Purchases(customer[kept], category[kept], day[kept], lifted[kept])
+
+
+def _stages(
+    world: World, customers: Customers, rng: np.random.Generator
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
+    """Return (pair, day, lifted) of the hidden stages: those of everyday life, then those of each campaign."""
+    n_categories = len(world.popularity)
+    everything = np.arange(n_categories)
+    joined = world.elapsed(customers.rhythm[:, None], everything, customers.joins[:, None])
+    span = world.effective_days[customers.rhythm, :, -1] - joined
+    counts = rng.poisson(world.cycle * customers.rate * span).ravel()
+    pair = np.repeat(np.arange(counts.size), counts)
+    effective = joined.ravel()[pair] + rng.random(len(pair)) * span.ravel()[pair]
+    day = world.day_at(customers.rhythm[pair // n_categories], pair % n_categories, effective)
+    found = [(pair, day, np.zeros(len(pair), bool))]
+    for campaign in world.campaigns:
+        reached = np.flatnonzero(customers.received[campaign.number])
+        rhythm, category = customers.rhythm[reached], np.full(len(reached), campaign.category)
+        begin = world.elapsed(rhythm, category, np.full(len(reached), campaign.begins))
+        span = world.elapsed(rhythm, category, np.full(len(reached), campaign.ends)) - begin
+        rate = world.population.campaign_lift * customers.rate[reached, campaign.category]
+        counts = rng.poisson(world.cycle[campaign.category] * rate * span)
+        who = np.repeat(np.arange(len(reached)), counts)
+        effective = begin[who] + rng.random(len(who)) * span[who]
+        day = world.day_at(rhythm[who], category[who], effective)
+        found.append((reached[who] * n_categories + campaign.category, day, np.ones(len(who), bool)))
+    return found
