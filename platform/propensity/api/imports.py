@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from propensity.api.region import AsOf, Region
 from propensity.progress import Progress, silent
@@ -18,9 +18,6 @@ from propensity.warehouse.import_result import ImportResult
 from propensity.warehouse.items import import_items_from
 from propensity.warehouse.regions import check_region
 from propensity.warehouse.sql_views import refresh_views
-
-if TYPE_CHECKING:
-    pass
 
 
 class Imports(Region):

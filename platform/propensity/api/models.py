@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from propensity import pipeline
 from propensity.api.region import AsOf, Region
@@ -18,10 +17,6 @@ from propensity.progress import Progress, silent
 from propensity.reporting import ModelPage, write_page
 from propensity.training.service import TrainingResult
 from propensity.warehouse.regions import check_region
-
-if TYPE_CHECKING:
-    pass
-
 
 Names = str | Sequence[str]  # of baselines, see `baselines.chosen`
 
