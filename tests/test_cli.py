@@ -25,9 +25,9 @@ from tests import shop
 
 COMMANDS = {
     "import events", "import items", "import customers", "import complete-journey", "migrate", "features build",
-    "labels build", "apply", "train", "evaluate", "backtest", "tune", "report", "score", "run", "simulate truth", "demo", "config",
-    "runs", "models list", "models show", "models compare", "models promote", "models rollback", "categories",
-    "top", "audience", "sql", "feast",
+    "labels build", "apply", "train", "evaluate", "backtest", "tune", "report", "score", "run", "demo", "config",
+    "simulate truth", "runs", "models list", "models show", "models compare", "models promote", "models rollback",
+    "categories", "top", "audience", "sql", "feast",
 }  # fmt: skip
 
 

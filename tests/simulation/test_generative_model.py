@@ -247,20 +247,22 @@ def test_chunks_are_different_and_whole():
     assert not np.allclose(a, b)
 
 
-def test_memory_is_that_of_a_chunk():
+def test_memory_is_that_of_a_chunk(monkeypatch):
     """Ten times the customers take no more memory: they are more chunks, not larger ones."""
+    monkeypatch.setattr(parameters, "CHUNK_CELLS", 100_000)
     peaks = []
-    for customers in (4000, 40_000):
+    for customers in (400, 4000):
         chosen = population(customers=customers, categories=400, features=400, days=300, steady=True)
         world = make_world(chosen)
+        events_of_chunk(world, 0, START)  # what is kept with the world
         tracemalloc.start()
-        for chunk in range(min(2, chosen.chunks)):
+        for chunk in range(min(3, chosen.chunks)):
             events_of_chunk(world, chunk, START)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert chosen.chunks > 10
     assert peaks[1] < 1.1 * peaks[0]
-    assert peaks[1] < 600e6
+    assert peaks[1] < 60e6  # 600 bytes a pair or event
 
 
 @pytest.mark.parametrize("size", [{"customers": 1_000_000, "categories": 2000, "features": 200_000}, {"days": 3650}])

@@ -20,7 +20,7 @@ from propensity.warehouse.event_sources import FIELDS
 from propensity.warehouse.importing import import_events
 from propensity.warehouse.items import create_items_view
 from propensity.warehouse.lake import Lake
-from propensity.warehouse.regions import local_midnight
+from propensity.warehouse.regions import check_timezone, local_midnight
 from propensity.warehouse.runs import list_runs
 from propensity.warehouse.sources import mapped_columns, open_source, row_columns
 
@@ -63,6 +63,7 @@ def simulate(settings: Settings, population: Population, progress: Progress = si
     Side effects: those of `import_events`, once for each PART_EVENTS expected events; keeps the parameters in the
     lake. The same population again finds its parts and imports nothing; after a kill, those that are missing.
     """
+    check_timezone(settings)
     start = start_of(settings, population)
     if start + timedelta(days=population.days) > datetime.now(UTC):
         raise SettingsError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from propensity import columns
@@ -18,7 +19,7 @@ from propensity.simulation.service import simulated_population, start_of
 from propensity.simulation.world import category_name, last_day, make_world
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.lake import Lake
-from propensity.warehouse.regions import local_days_later
+from propensity.warehouse.regions import check_timezone, local_days_later
 from propensity.warehouse.runs import fingerprint
 from propensity.warehouse.schemas import INSTANT
 
@@ -64,10 +65,13 @@ def store_truth(settings: Settings, as_of: datetime, progress: Progress = silent
 
     Raises:
         LookupFailedError: The region holds no simulated population.
-        SettingsError: The window isn't within the simulated time, or labels are more than purchases.
+        SettingsError: The window isn't within the simulated time, labels are more than purchases, or the region was
+            simulated in another time zone.
+        InputError: The region knows a category that was not simulated.
 
     Side effects: writes `lake/simulated_truth`; the same again writes nothing. Memory is that of a chunk.
     """
+    check_timezone(settings)
     population = simulated_population(settings)
     run_id = _run_id(settings, as_of)
     lake = Lake(settings.lake)
@@ -150,7 +154,7 @@ def oracle(settings: Settings, as_of: datetime, customer_id: npt.NDArray[np.obje
     found = np.zeros(len(wanted), bool)
     (file,) = Lake(settings.lake).files(TABLE, settings.region, run_id=run_id, as_of=as_of)
     for batch in pq.ParquetFile(file).iter_batches(columns=[columns.CUSTOMER_ID, columns.PROPENSITIES]):
-        at = pa.compute.index_in(wanted, batch.column(0))
+        at = pc.index_in(wanted, batch.column(0))
         rows = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
         block = batch.column(1).flatten().to_numpy().reshape(len(batch), -1)
         values[rows] = block[at.drop_null().to_numpy()]

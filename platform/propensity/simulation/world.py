@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -77,18 +78,21 @@ class World:
         elapsed: npt.NDArray[np.float64] = before + (day - whole) * rate
         return elapsed
 
+    @cached_property
+    def _rows_after_another(self) -> tuple[float, npt.NDArray[np.float64]]:
+        """The step and effective_days as one rising array, each row a step past the one before: one search does."""
+        width = self.effective_days.shape[2]
+        step = float(self.effective_days[..., -1].max()) + 1
+        rows = self.effective_days.reshape(-1, width)
+        return step, (rows + step * np.arange(len(rows))[:, None]).ravel()
+
     def day_at(
         self, rhythm: npt.NDArray[np.int64], category: npt.NDArray[np.int64], effective: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
         """Return the inverse of `elapsed`; where F is flat, the flat stretch's end."""
-        n_rhythms, n_categories, width = self.effective_days.shape
-        row = rhythm * n_categories + category
-        # One search for all rows: each row is shifted past the one before it.
-        step = self.effective_days[..., -1].max() + 1
-        flat = (
-            self.effective_days.reshape(n_rhythms * n_categories, width)
-            + step * np.arange(n_rhythms * n_categories)[:, None]
-        ).ravel()
+        row = rhythm * self.effective_days.shape[1] + category
+        width = self.effective_days.shape[2]
+        step, flat = self._rows_after_another
         found = np.searchsorted(flat, effective + step * row, side="right") - 1 - row * width
         whole = np.clip(found, 0, width - 2)
         before = self.effective_days[rhythm, category, whole]
