@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from propensity.feast_duckdb import DatabaseLockedError
-from propensity.feast_duckdb.connection import SessionSettings, open_session
+from propensity.feast_duckdb import DatabaseLockedError, point_in_time, retrieval
+from propensity.feast_duckdb.connection import Session, SessionSettings, open_session
 
 from .views import config, entities, history, retrieve, source, view
 
@@ -52,6 +55,32 @@ def test_lock_of_another_process(shop: Path) -> None:
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+@pytest.mark.parametrize(("configured", "used"), [(None, 1), (3, 3)])
+def test_a_modest_retrieval_takes_one_thread_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: int | None, used: int
+) -> None:
+    pq.write_table(history(("a", 1, 1, 10)), tmp_path / "purchases.parquet")
+    made = view(source(path="purchases.parquet"))
+    threads = []
+
+    def noted(session: Session, query: str) -> pa.Table:
+        threads.extend(session.execute("SELECT current_setting('threads')").fetchall())
+        return session.execute(query).to_arrow_table()
+
+    monkeypatch.setattr(retrieval, "_table", noted)
+
+    def score() -> list:
+        job = retrieve(tmp_path, [made], ["purchases:score"], entities(("a", 2)), offline={"threads": configured})
+        return job.to_arrow().column("score").to_pylist()
+
+    assert score() == [10]
+    assert set(threads) == {(used,)}
+    threads.clear()
+    monkeypatch.setattr(point_in_time, "_MODEST_BYTES", 1)
+    assert score() == [10]
+    assert (configured is not None) or set(threads) == {(len(os.sched_getaffinity(0)),)}
 
 
 def test_lock_of_this_process(shop: Path) -> None:

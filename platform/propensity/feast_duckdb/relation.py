@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import duckdb
 
@@ -32,6 +33,7 @@ class Relation:
         context: alias of the database in which `from_sql` must be bound.
         is_empty: a source that is allowed to have no files, and has none.
         names: source column -> its name within `from_sql`, where staging renamed it.
+        file_bytes: size of its local files; None where it isn't known.
     """
 
     label: str
@@ -41,6 +43,7 @@ class Relation:
     context: str | None = None
     is_empty: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    file_bytes: int | None = None
 
     def require(self, columns: Iterable[str], role: str = "") -> None:
         """Check that columns exist.
@@ -133,7 +136,7 @@ def relation_of_files(
     """
     label = f"Parquet source {path!r}"
     if not files and allow_empty:
-        return Relation(label, "", {}, is_empty=True)
+        return Relation(label, "", {}, is_empty=True, file_bytes=0)
     if not files:
         raise SourceNotFoundError(
             f"{label} matches no file under {session.settings.base_path}. "
@@ -154,7 +157,14 @@ def relation_of_files(
         from_sql = _scan(files, hive="true")
         columns = session.describe(f"SELECT * FROM {from_sql}")
     hidden = _FILE_PSEUDO_COLUMNS & {column.lower() for column in columns}
-    return Relation(label, from_sql, columns, row_id=() if hidden else _FILE_ROW_ID)
+    return Relation(label, from_sql, columns, row_id=() if hidden else _FILE_ROW_ID, file_bytes=_size(files))
+
+
+def _size(files: list[str]) -> int | None:
+    try:
+        return sum(Path(file).stat().st_size for file in files)
+    except OSError:
+        return None
 
 
 def _scan(files: list[str], *, hive: str) -> str:

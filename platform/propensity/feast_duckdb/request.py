@@ -21,6 +21,7 @@ class Script:
         pieces: queries that give the same rows in the same order, some columns each; put side by side they are the
             result. Who wants all of it takes these, since then the lists of one view at a time are sorted.
         preparation: what comes before `statements`, too small for a second thread to be of use.
+        is_modest: few entity rows and few bytes of files: all of it is best done by one thread.
     """
 
     statements: tuple[str, ...]
@@ -28,6 +29,7 @@ class Script:
     names: tuple[str, ...]
     pieces: tuple[str, ...] = ()
     preparation: tuple[str, ...] = ()
+    is_modest: bool = False
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,8 @@ class DuckDBRetrievalJob(RetrievalJob):
                 timer.start()
             try:
                 script = self._plan(session)
+                if script.is_modest and self._settings.threads is None:
+                    session.execute("SET threads = 1")
                 if script.preparation:
                     with session.on_one_thread():
                         for statement in script.preparation:
