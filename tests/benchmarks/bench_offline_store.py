@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ class Case:
         sparse_views, scalar_views: lakes joined at once.
         from_share: share of the year after which the entity rows lie.
         tables: hold the rows in tables of a DuckDB file, which the stock store can't read, instead of Parquet files.
+        threads: this store's setting; None leaves the choice to it.
     """
 
     customers: int
@@ -51,6 +53,7 @@ class Case:
     scalar_views: int = 0
     from_share: float = LATE
     tables: bool = False
+    threads: int | None = None
 
     def views(self, directory: Path) -> list[FeatureView]:
         """Define the views."""
@@ -113,7 +116,7 @@ def retrieve(store: str, case: Case, directory: Path) -> Cost:
         registry=str(directory / "registry.pb"),
         repo_path=directory,
         entity_key_serialization_version=3,
-        offline_store={"type": STORES[store]},
+        offline_store={"type": STORES[store]} | ({"threads": case.threads} if case.threads else {}),
     )
     if store == "stock":
         from feast.infra.offline_stores.duckdb import DuckDBOfflineStore  # noqa: PLC0415  (imports are not measured)
@@ -203,6 +206,24 @@ def compare_tables() -> None:
             f"{f'{snapshots} snapshots x {ROWS // snapshots:,} customers':34s} "
             f"files {files.cpu:5.2f} CPU s {files.peak:5.2f} GB   table {table.cpu:5.2f} CPU s {table.peak:5.2f} GB   "
             f"{files.cpu / table.cpu:5.1f}x CPU",
+            flush=True,
+        )
+
+
+def compare_threads() -> None:
+    """What a second thread brings to a small retrieval: medians of four runs each, one after the other."""
+    print("\n5 snapshots x 400,000 customers, this store: its own choice of threads, and two")
+    costs: dict[int | None, list[Cost]] = {None: [], 2: []}
+    with tempfile.TemporaryDirectory() as name:
+        Case(ROWS // 5, 5).write(Path(name))
+        for _ in range(4):
+            for threads, runs in costs.items():
+                case = Case(ROWS // 5, 5, threads=threads)
+                runs.append(Cost(**measured("--measure", "ours", json.dumps(asdict(case)), name)))
+    for threads, runs in costs.items():
+        cpu, wall = (statistics.median(getattr(run, figure) for run in runs) for figure in ("cpu", "wall"))
+        print(
+            f"{'own choice' if threads is None else f'{threads} threads':34s} {cpu:5.2f} CPU s {wall:5.2f} s",
             flush=True,
         )
 
@@ -348,6 +369,7 @@ CASES: dict[str, Callable[[], None]] = {
     "rows": compare_rows,
     "instants": compare_instants,
     "tables": compare_tables,
+    "threads": compare_threads,
     "views": compare_views,
     "csr": report_csr,
     "spill": report_spill,

@@ -28,8 +28,8 @@ _NUMBERS = (
 )
 
 _MODEST_BYTES = 1 << 30
-"""Up to here a second thread saves a quarter of the time at most and costs as much CPU again: DuckDB's caller polls,
-without a pause, while it has nothing to do itself. See docs/offline_store.md."""
+"""Up to here a second thread saves a fraction of a second. On a busy machine it costs CPU time: DuckDB's caller polls,
+without a pause, while another thread that has to wait for a core does the work. See docs/offline_store.md."""
 
 
 def join_script(

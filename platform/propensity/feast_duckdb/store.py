@@ -47,7 +47,7 @@ class DuckDBOfflineStoreConfig(FeastConfigBaseModel):
 
     threads: int | None = Field(default=None, ge=1)
     """DuckDB's threads per job. By default every core, but one for up to 122,880 entity rows from at most 1 GB of
-    Parquet files: there a second thread costs more CPU than it saves time."""
+    Parquet files: there a second thread saves a fraction of a second, and costs CPU time on a busy machine."""
 
     temp_directory: str | None = None
     """Where jobs spill, each in a directory of its own that it removes. By default the system's."""
