@@ -7,9 +7,14 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import hypothesis
 import pytest
 
 from tests import shop
+
+# The same examples in every run, and no limit on an example's time: a busy machine must not fail a test.
+hypothesis.settings.register_profile("repository", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repository")
 
 os.environ["TZ"] = "UTC"
 time.tzset()
