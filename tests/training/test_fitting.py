@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from propensity.errors import TrainingError
 from propensity.scoring.scorer import Scorer
-from propensity.training import descent, fitting
+from propensity.training import calibration, descent
 from propensity.training.batches import encode
 from propensity.training.descent import AS_GOOD, multilabel_log_loss
 from propensity.training.fitting import fit
@@ -209,6 +209,6 @@ def test_a_loss_that_explodes_is_named():
 
 
 def test_calibration_of_a_large_window_uses_some_rows_only(monkeypatch):
-    monkeypatch.setattr(fitting, "CALIBRATION_PAIRS", 4000)
+    monkeypatch.setattr(calibration, "CALIBRATION_PAIRS", 4000)
     thinned = planted.fit_quickly(epochs=1)
     assert thinned.validation_loss < 0.6

@@ -12,7 +12,7 @@ import numpy as np
 
 from propensity.errors import TrainingError
 from propensity.models.calibration import propensity
-from propensity.training.calibration import fit_calibration
+from propensity.training.calibration import evenly, fit_calibration
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 CLOCK_CHANGE: Final = np.timedelta64(1, "h")
 """Local days may be an hour longer or shorter in UTC; as_ofs are days apart."""
-CALIBRATION_PAIRS: Final = 4_000_000
-"""Pairs used for calibration at most; customers beyond are left out evenly."""
 
 
 class Margins(Protocol):
@@ -76,14 +74,14 @@ def fit_calibrated(
     """
     name = type(learner).__name__
     first, newest = held_out(examples, options.horizon_days, name)
-    step = -(-len(newest) * newest.n_categories // CALIBRATION_PAIRS)
-    margins = learner.learn(first, dictionary).margins(newest)[::step]
+    kept = evenly(len(newest), newest.n_categories)
+    margins = learner.learn(first, dictionary).margins(newest)[kept]
     pairs = layout.pairs(newest)
     seen = np.zeros((len(newest), newest.n_categories), bool)
     seen[pairs.row, pairs.category] = True
     assert newest.labels is not None
-    positive = (newest.labels[::step] > 0).toarray().astype(np.int8)
-    calibration = fit_calibration(margins[:, None], positive, seen[::step])
+    positive = (newest.labels[kept] > 0).toarray().astype(np.int8)
+    calibration = fit_calibration(margins[:, None], positive, seen[kept])
     return CalibratedBaseline(learner.learn(examples, dictionary), layout, calibration)
 
 

@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from propensity.errors import InputError
 from propensity.models.calibration import Calibration
 from propensity.scoring.scorer import Scorer
-from propensity.training.calibration import fit_calibration
+from propensity.training.calibration import calibrate, evenly
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from propensity.models.model import Model
     from propensity.training.examples import Examples
-
-CALIBRATION_PAIRS: Final = 4_000_000
-"""Pairs a half's calibration is fitted on at most; rows beyond are left out evenly."""
 
 
 def cross_fitted(model: Model, window: Examples) -> npt.NDArray[np.float32]:
@@ -58,26 +54,15 @@ def _calibration(model: Model, rows: Examples) -> Calibration:
         raise InputError("Cross-fitting needs labels. Build them: propensity labels build --as-of DATE")
     if not len(rows):
         return Calibration.identity(model.n_classes)
-    step = -(-len(rows) * len(model.encoder.categories) // CALIBRATION_PAIRS)
-    kept = _rows(rows, np.arange(len(rows)) % step == 0)
-    encoded = model.encoder.transform(kept.features)
-    prior = model.encoder.prior(kept.popularity)
-    margins = np.concatenate(list(model.margins(encoded, prior, kept.as_of_position)))
-    labels = _labels(kept.labels, model.encoder.category_index)
-    seen = np.zeros(labels.shape, bool)
-    seen[encoded.pair_row, encoded.pair_position] = True
-    return fit_calibration(margins, labels, seen)
+    kept = _rows(rows, evenly(len(rows), len(model.encoder.categories)))
+    encoder = model.encoder
+    labels = encoder.labels(kept.labels).toarray()
+    return calibrate(
+        model, encoder.transform(kept.features), encoder.prior(kept.popularity), kept.as_of_position, labels
+    )[0]
 
 
-def _labels(stored: Any, category_index: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
-    """Return labels in the model's columns, dense; a category that the window lacks has none."""
-    width = max(stored.shape[1], int(category_index[-1]) + 1)
-    widened = csr_matrix((stored.data, stored.indices, stored.indptr), shape=(stored.shape[0], width))
-    dense: npt.NDArray[np.int8] = widened[:, category_index].toarray()
-    return dense
-
-
-def _rows(examples: Examples, keep: npt.NDArray[np.bool_]) -> Examples:
+def _rows(examples: Examples, keep: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Examples:
     return replace(
         examples,
         customer_id=examples.customer_id[keep],

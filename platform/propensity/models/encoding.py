@@ -120,6 +120,12 @@ class Encoder:
         shares[:, known] = popularity[:, self.category_index[known]]
         return shares
 
+    def labels(self, stored: csr_matrix) -> csr_matrix:
+        """Bring labels by `category_index`, (n_rows, any width), into the model's columns; others go."""
+        width = max(stored.shape[1], int(self.category_index[-1]) + 1)
+        widened = csr_matrix((stored.data, stored.indices, stored.indptr), shape=(stored.shape[0], width))
+        return widened[:, self.category_index]
+
     def write(self, directory: Path, dictionary: FeatureDictionary) -> None:
         """Write `encoder.parquet`, a row per feature used with its names for people, and `encoder.json`."""
         used = np.flatnonzero((self.feature_column >= 0) | (self.feature_signal >= 0) | (self.feature_customer >= 0))

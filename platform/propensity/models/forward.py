@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROW_BLOCK: Final = 128
 PAIR_BLOCK: Final = 256
 PRIOR_SCALE: Final = 0.25
+"""Log-odds of popularity lie between -9 and 0; times this they are of the size of the other inputs."""
 
 
 class FeedForward:

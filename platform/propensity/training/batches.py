@@ -72,17 +72,11 @@ class Batch:
 
 def encode(encoder: Encoder, examples: Examples) -> EncodedExamples:
     """Encode examples; labels of categories the model doesn't know are dropped."""
-    labels = None
-    if examples.labels is not None:
-        stored = examples.labels
-        width = max(stored.shape[1], int(encoder.category_index[-1]) + 1)
-        widened = csr_matrix((stored.data, stored.indices, stored.indptr), shape=(len(examples), width))
-        labels = widened[:, encoder.category_index]
     return EncodedExamples(
         rows=encoder.transform(examples.features),
         prior=encoder.prior(examples.popularity),
         as_of_position=examples.as_of_position,
-        labels=labels,
+        labels=None if examples.labels is None else encoder.labels(examples.labels),
     )
 
 

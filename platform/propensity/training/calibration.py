@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,8 +12,41 @@ from propensity.models.calibration import Calibration
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from propensity.models.encoded_rows import EncodedRows
+    from propensity.models.model import Model
+
+CALIBRATION_PAIRS: Final = 4_000_000
+"""Pairs used for a calibration at most; rows beyond are left out evenly."""
 RIDGE = 1e-4
 """Pull of slope and intercept to (1, 0), per pair: it settles what a small window can't."""
+
+
+def evenly(n_rows: int, n_categories: int) -> npt.NDArray[np.int64]:
+    """Return the rows that a calibration is fitted on: CALIBRATION_PAIRS pairs at most, the rest left out evenly."""
+    return np.arange(0, n_rows, -(-n_rows * n_categories // CALIBRATION_PAIRS) or 1)
+
+
+def calibrate(
+    model: Model,
+    rows: EncodedRows,
+    prior: npt.NDArray[np.float32],
+    as_of_position: npt.NDArray[np.int32],
+    labels: npt.NDArray[np.int8],
+) -> tuple[Calibration, npt.NDArray[np.float32]]:
+    """Fit a calibration of a model's margins on these rows; return it and the margins, calibrated by it.
+
+    Args:
+        model: Its own calibration isn't used.
+        rows: Encoded by the model's encoder.
+        prior: Log-odds of popularity, (n_as_of, n_categories).
+        as_of_position: Row's position in `prior`, (n_rows,).
+        labels: Classes in the model's columns, (n_rows, n_categories).
+    """
+    margins = np.concatenate(list(model.margins(rows, prior, as_of_position)))
+    seen = np.zeros(labels.shape, bool)
+    seen[rows.pair_row, rows.pair_position] = True
+    calibration = fit_calibration(margins, labels, seen)
+    return calibration, calibration.apply(margins, rows.pair_row, rows.pair_position)
 
 
 def fit_calibration(

@@ -6,15 +6,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from propensity.errors import TrainingError
 from propensity.models.calibration import Calibration
 from propensity.models.model import Model
 from propensity.training.batches import EncodedExamples, encode
-from propensity.training.calibration import fit_calibration
+from propensity.training.calibration import calibrate, evenly
 from propensity.training.descent import (
     Losses,
     Progress,
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
     from propensity.training.examples import Examples
 
 __all__ = ["FittedModel", "Losses", "Progress", "fit", "multilabel_log_loss"]
-
-CALIBRATION_PAIRS: Final = 4_000_000
-"""Pairs used for calibration at most; rows beyond are left out evenly."""
 
 
 @dataclass(frozen=True)
@@ -175,14 +170,10 @@ def _shape(train: EncodedExamples, n_cross_signals: int, settings: TrainingSetti
 
 def _calibrate(model: Model, examples: EncodedExamples) -> tuple[Calibration, float]:
     """Fit the calibration; return it and the validation loss after it."""
-    step = -(-len(examples) * examples.prior.shape[1] // CALIBRATION_PAIRS)
-    kept = np.arange(0, len(examples), step)
-    rows, labels = examples.rows.take(kept), examples.labels[kept].toarray()
-    margins = np.concatenate(list(model.margins(rows, examples.prior, examples.as_of_position[kept])))
-    seen = np.zeros(labels.shape, bool)
-    seen[rows.pair_row, rows.pair_position] = True
-    calibration = fit_calibration(margins, labels, seen)
-    calibrated = calibration.apply(margins, rows.pair_row, rows.pair_position)
+    kept = evenly(len(examples), examples.prior.shape[1])
+    labels = examples.labels[kept].toarray()
+    rows, as_of_position = examples.rows.take(kept), examples.as_of_position[kept]
+    calibration, calibrated = calibrate(model, rows, examples.prior, as_of_position, labels)
     return calibration, multilabel_log_loss(calibrated, labels)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from propensity.models.forward import PRIOR_SCALE
 from propensity.training.encoding import ROW_LENGTH
 from propensity.training.mxnet_runtime import mx
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from propensity.training.batches import Batch
 
 nd, gluon = mx.nd, mx.gluon
-PRIOR_SCALE: Final = 0.25
-"""Log-odds of popularity lie between -9 and 0; times this they are of the size of the other inputs."""
 
 
 @dataclass(frozen=True)
