@@ -55,7 +55,8 @@ class TrainingSettings(BaseModel):
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="Dropout of the deep part's hidden layers.")
     aligned_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.2, description="Dropout of the category-aligned part's hidden layers."
+        0.0,
+        description="Dropout of the category-aligned part's hidden layers. Few weights that all pairs share need none.",
     )
     hidden: tuple[int, ...] = Field((64, 32), description="Widths of the deep part's hidden layers.")
     aligned_hidden: tuple[int, ...] = Field(

@@ -29,7 +29,8 @@ def test_a_customers_own_half_teaches_its_calibration_nothing(n_classes):
 def test_each_half_has_the_other_halfs_calibration():
     """A net that is certain of too much: halving its margins is what the calibration of either half finds."""
     model, window = fitted().model, examples(400, 1, 9)
-    loud = dataclasses.replace(model, nets=tuple(map(dict, model.nets)), calibration=Calibration.identity(2))
+    identity = Calibration.identity(2, len(model.encoder.categories))
+    loud = dataclasses.replace(model, nets=tuple(map(dict, model.nets)), calibration=identity)
     scores = cross_fitted(loud, window)
     own = Scorer(model).score_examples(window)
     # The model's calibration was fitted on a draw like this one, so the cross-fitted scores are near its own.

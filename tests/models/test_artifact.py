@@ -131,7 +131,7 @@ def test_sums_that_point_outside_are_refused(copy):
 
 def test_a_newer_schema_asks_for_an_update_and_an_older_for_training(copy):
     change_metadata(copy, schema_version=artifact.SCHEMA_VERSION + 1)
-    with pytest.raises(ArtifactError, match=r"has artifact schema 2; this version reads 1\. Update this package\.$"):
+    with pytest.raises(ArtifactError, match=r"has artifact schema 3; this version reads 2\. Update this package\.$"):
         read_artifact(copy)
     change_metadata(copy, schema_version=0)
     with pytest.raises(ArtifactError, match=r"or remove .*v1 and train again: propensity run --as-of DATE$"):

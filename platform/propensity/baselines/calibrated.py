@@ -50,7 +50,7 @@ class CalibratedBaseline:
     Attributes:
         learned: Gives log-odds; learned from all training rows.
         layout: Says which pairs have a history.
-        calibration: Slope and intercept, apart for pairs with and without history.
+        calibration: Apart for pairs with and without history, with an offset for each category known in training.
     """
 
     learned: Margins
@@ -61,7 +61,9 @@ class CalibratedBaseline:
         """Return the probability of a positive label, see `FittedBaseline.predict`; never 0 or 1."""
         margins = self.learned.margins(examples)
         pairs = self.layout.pairs(examples)
-        return propensity(self.calibration.apply(margins[:, None], pairs.row, pairs.category))
+        own, now = self.calibration.offset.shape[2], margins.shape[1]
+        calibration = self.calibration.for_categories(range(own), range(now))
+        return propensity(calibration.apply(margins[:, None], pairs.row, pairs.category))
 
 
 def fit_calibrated(

@@ -53,7 +53,7 @@ def _calibration(model: Model, rows: Examples) -> Calibration:
     if rows.labels is None:
         raise InputError("Cross-fitting needs labels. Build them: propensity labels build --as-of DATE")
     if not len(rows):
-        return Calibration.identity(model.n_classes)
+        return Calibration.identity(model.n_classes, len(model.encoder.categories))
     kept = _rows(rows, evenly(len(rows), len(model.encoder.categories)))
     encoder = model.encoder
     labels = encoder.labels(kept.labels).toarray()

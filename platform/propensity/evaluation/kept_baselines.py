@@ -114,10 +114,7 @@ def _read(path: Path, shape: tuple[int, int]) -> BaselinePrediction | None:
 
 @cache
 def _code() -> str:
-    """Return a name for the text of the baselines' code: an edited baseline is another one."""
-    modules = sorted(
-        (module.name, module.read_text())
-        for module in files("propensity.baselines").iterdir()
-        if module.name.endswith(".py")
-    )
-    return fingerprint(modules)
+    """Return a name for the text of the baselines' code and of their calibration: an edited baseline is another one."""
+    calibration = [files("propensity") / room / "calibration.py" for room in ("models", "training")]
+    modules = [module for module in files("propensity.baselines").iterdir() if module.name.endswith(".py")]
+    return fingerprint(sorted((module.name, module.read_text()) for module in [*modules, *calibration]))

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Artifact", "ArtifactMetadata", "TrainingFacts", "drop_abandoned", "read_artifact", "write_artifact"]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 METADATA, WEIGHTS, CALIBRATION, CARD = (
     "metadata.json",
     "weights.safetensors",

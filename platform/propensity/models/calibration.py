@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
     import numpy.typing as npt
 
 MARGIN_LIMIT: Final = 13.0
@@ -16,23 +18,39 @@ MARGIN_LIMIT: Final = 13.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """`slope * margin + intercept`, for pairs without and with history of their own.
+    """`slope * margin + intercept + offset`, for pairs without and with history of their own.
 
     Margins are log-odds of class k against class 0. For K = 2 this is Platt scaling (Platt 1999), for K > 2
-    vector scaling (Guo et al. 2017, section 4.2) of the margins.
+    vector scaling (Guo et al. 2017, section 4.2) of the margins; then each category's own offset.
 
     Attributes:
         slope: float64, (2, K - 1); row 0 for unseen pairs, row 1 for seen ones.
         intercept: float64, (2, K - 1).
+        offset: float32, (2, K - 1, n_categories).
     """
 
     slope: npt.NDArray[np.float64]
     intercept: npt.NDArray[np.float64]
+    offset: npt.NDArray[np.float32]
 
     @classmethod
-    def identity(cls, n_classes: int) -> Calibration:
+    def identity(cls, n_classes: int, n_categories: int) -> Calibration:
         """Leave margins as they are."""
-        return cls(np.ones((2, n_classes - 1)), np.zeros((2, n_classes - 1)))
+        width = n_classes - 1
+        return cls(np.ones((2, width)), np.zeros((2, width)), np.zeros((2, width, n_categories), np.float32))
+
+    def for_categories(self, own: Sequence[Hashable], wanted: Sequence[Hashable]) -> Calibration:
+        """Return the calibration for a model of other categories: the offset of one that is new is 0.
+
+        Args:
+            own: What names the categories this calibration has.
+            wanted: What names those to have, in order.
+        """
+        position = {name: number for number, name in enumerate(own)}
+        known = np.array([name in position for name in wanted], bool)
+        offset = np.zeros((*self.offset.shape[:2], len(wanted)), np.float32)
+        offset[:, :, known] = self.offset[:, :, [position[name] for name in wanted if name in position]]
+        return replace(self, offset=offset)
 
     def apply(
         self,
@@ -42,17 +60,25 @@ class Calibration:
     ) -> npt.NDArray[np.float32]:
         """Return margins, float32, (n_rows, K - 1, n_categories), calibrated; the pairs named are seen."""
         slope, intercept = self.slope.astype(np.float32), self.intercept.astype(np.float32)
-        calibrated: npt.NDArray[np.float32] = margins * slope[0][:, None] + intercept[0][:, None]
-        calibrated[pair_row, :, pair_position] = margins[pair_row, :, pair_position] * slope[1] + intercept[1]
+        shift = intercept[:, :, None] + self.offset
+        calibrated: npt.NDArray[np.float32] = margins * slope[0][:, None] + shift[0]
+        seen = margins[pair_row, :, pair_position] * slope[1] + shift[1].T[pair_position]
+        calibrated[pair_row, :, pair_position] = seen
         np.clip(calibrated, -MARGIN_LIMIT, MARGIN_LIMIT, out=calibrated)
         return calibrated
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
         return {
-            "kind": "slope * margin + intercept per class above 0",
-            "unseen": {"slope": self.slope[0].tolist(), "intercept": self.intercept[0].tolist()},
-            "seen": {"slope": self.slope[1].tolist(), "intercept": self.intercept[1].tolist()},
+            "kind": "slope * margin + intercept + the category's offset, per class above 0",
+            **{
+                name: {
+                    "slope": self.slope[group].tolist(),
+                    "intercept": self.intercept[group].tolist(),
+                    "offset": self.offset[group].tolist(),
+                }
+                for group, name in enumerate(("unseen", "seen"))
+            },
         }
 
     @classmethod
@@ -62,6 +88,7 @@ class Calibration:
         return cls(
             np.array([group["slope"] for group in groups], np.float64),
             np.array([group["intercept"] for group in groups], np.float64),
+            np.array([group["offset"] for group in groups], np.float32),
         )
 
 

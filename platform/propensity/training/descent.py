@@ -207,18 +207,35 @@ def _trainers(net: Any, settings: TrainingSettings) -> tuple[Any, ...]:
 
 def _step(net: Any, trainers: tuple[Any, ...], batch: Any) -> Any:
     """Take one step of Adam; return the batch's multi-label log loss, (1,), not waited for."""
-    n_rows, n_categories = batch.labels.shape
     with mx.autograd.record():
         margins = net(batch)
-        none = nd.zeros_like(nd.slice_axis(margins, 1, 0, 1))
-        log_probability = nd.log_softmax(nd.concat(none, margins, dim=1), axis=1)
-        # Summed over categories, so that the size of a gradient doesn't shrink with their number.
-        loss = -nd.sum(nd.pick(log_probability, batch.labels, axis=1)).reshape((1,)) / n_rows
-    loss.backward()
+    loss, gradient = _loss_and_gradient(margins.detach(), batch.labels)
+    # The loss is summed over categories, so that the size of a gradient doesn't shrink with their number.
+    margins.backward(gradient / len(batch.labels))
     for trainer in trainers:
         # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
         trainer.step(1, ignore_stale_grad=True)
-    return loss.detach() / n_categories
+    return loss / batch.labels.size
+
+
+def _loss_and_gradient(margins: Any, labels: Any) -> tuple[Any, Any]:
+    """Return the sum of the pairs' log losses, (1,), and its gradient with respect to the margins, (B, K - 1, N).
+
+    Written out, p_k - 1[k = label]: recorded operator by operator softmax and choice take a sixth of a step.
+
+    Args:
+        margins: (B, K - 1, N), outside of the recording.
+        labels: Classes, (B, N).
+    """
+    if margins.shape[1] == 1:
+        margins = margins.reshape((0, -1))
+        # log(1 + e^m) - [label] m
+        loss = nd.sum(nd.Activation(margins, act_type="softrelu") - labels * margins)
+        return loss, nd.expand_dims(nd.sigmoid(margins) - labels, 1)
+    log_probability = nd.log_softmax(nd.concat(nd.zeros_like(nd.slice_axis(margins, 1, 0, 1)), margins, dim=1), axis=1)
+    given = nd.one_hot(labels, log_probability.shape[1]).transpose((0, 2, 1))
+    loss = -nd.sum(nd.pick(log_probability, labels, axis=1))
+    return loss, nd.slice_axis(nd.exp(log_probability) - given, 1, 1, None)
 
 
 def _mean(total: Any, batches: int) -> float:

@@ -121,11 +121,13 @@ def fit(
     held_out = encode(encoder, validation)
     nets = trained(encoder, train, held_out, settings.epochs)
     epochs, history = nets[0].epoch, _history(nets)
-    model = model_of(nets, encoder, validation if refit is None else train, Calibration.identity(n_classes))
+    identity = Calibration.identity(n_classes, len(encoder.categories))
+    model = model_of(nets, encoder, validation if refit is None else train, identity)
     calibration, validation_loss = _calibrate(model, held_out)
     model, validated = replace(model, calibration=calibration), None
     if refit is not None:
-        encoder = fitted_encoder(refit)
+        first, encoder = encoder, fitted_encoder(refit)
+        calibration = calibration.for_categories(first.categories, encoder.categories)
         nets = trained(encoder, refit, None, epochs)
         history += _history(nets)
         model, validated = model_of(nets, encoder, refit, calibration), model

@@ -119,7 +119,8 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
             self.linear = self.params.get("linear", shape=(shape.n_categories, n_linear))
             self.layers = _layers(n_in, shape.aligned_hidden)
             self.output = gluon.nn.Dense(self._n_out, in_units=(n_in, *shape.aligned_hidden)[-1])
-            self.dropout = gluon.nn.Dropout(shape.aligned_dropout)
+            # At rate 0 it would still copy its input.
+            self.dropout = gluon.nn.Dropout(shape.aligned_dropout) if shape.aligned_dropout else None
 
     def forward(self, hidden: Any, batch: Batch) -> Any:
         """Return what to add to the margins of the seen pairs, (P, K - 1)."""
@@ -130,10 +131,12 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
             inputs.append(nd.take(batch.customer, batch.pair_row))
         flow = nd.concat(*inputs, dim=1)
         for layer in self.layers:
-            flow = self.dropout(layer(flow))
+            flow = layer(flow) if self.dropout is None else self.dropout(layer(flow))
         linear = nd.take(self.linear.data(), batch.pair_position).reshape((0, self._n_out, -1))
         weight, bias = nd.slice_axis(linear, 2, 0, -1), nd.slice_axis(linear, 2, -1, None)
-        own = nd.sum(nd.broadcast_mul(weight, nd.expand_dims(batch.pair_signals, 1)), axis=2)
+        weighted = nd.broadcast_mul(weight, nd.expand_dims(batch.pair_signals, 1))
+        # MXNet's sum over the last axis takes ten times as long as a product with ones.
+        own = nd.dot(weighted, nd.ones((weighted.shape[2], 1))).reshape((0, -1))
         return self.output(flow) + own + bias.reshape((0, -1))
 
 
