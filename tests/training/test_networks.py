@@ -91,8 +91,8 @@ def by_hand(weights, n_classes, encoded, row):
     hidden = np.maximum(dense @ weights["deep.input_weight"] + weights["deep.input_bias"][0], 0)
     hidden = layers("deep", hidden)
     prior = encoded.prior[encoded.as_of_position[row]]
-    logits = (weights["head.output.weight"] @ hidden + weights["head.output.bias"]).reshape(n_classes, -1)
-    margins = logits[1:] - logits[0] + weights["head.prior_scale"][0] * prior
+    margins = (weights["head.output.weight"] @ hidden + weights["head.output.bias"]).reshape(n_classes - 1, -1)
+    margins = margins + weights["head.prior_scale"][0] * prior
     if "aligned.linear" not in weights:
         return margins
     context = weights["aligned.context.weight"] @ hidden + weights["aligned.context.bias"]

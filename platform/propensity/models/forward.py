@@ -28,19 +28,14 @@ PRIOR_SCALE: Final = 0.25
 
 
 class FeedForward:
-    """Deep part, folded head and popularity prior.
-
-    The head's K columns per category are folded to K - 1 differences: for K = 2 half the product.
-    """
+    """Deep part, head and popularity prior."""
 
     def __init__(self, weights: Weights, n_classes: int) -> None:
         self._input_weight, self._input_bias = weights["deep.input_weight"], weights["deep.input_bias"]
         self._hidden = _layers(weights, "deep.layers")
-        weight = weights["head.output.weight"].reshape(n_classes, -1, weights["head.output.weight"].shape[1])
-        bias = weights["head.output.bias"].reshape(n_classes, -1)
-        self._n_margins, self._n_categories = n_classes - 1, bias.shape[1]
-        self._head_weight = _columns((weight[1:] - weight[:1]).reshape(-1, weight.shape[2]))
-        self._head_bias = (bias[1:] - bias[:1]).reshape(-1)
+        self._head_weight = _columns(weights["head.output.weight"])
+        self._head_bias = weights["head.output.bias"]
+        self._shape = (-1, n_classes - 1, len(self._head_bias) // (n_classes - 1))
         self._prior_scale = weights["head.prior_scale"]
 
     def hidden(self, block: EncodedRows) -> Array:
@@ -58,7 +53,7 @@ class FeedForward:
         """Margins (ROW_BLOCK, K - 1, N) of a block, from its log-odds of popularity (ROW_BLOCK, N)."""
         margins = hidden @ self._head_weight
         margins += self._head_bias
-        shaped = margins.reshape(len(hidden), self._n_margins, self._n_categories)
+        shaped = margins.reshape(self._shape)
         shaped += prior[:, None, :] * self._prior_scale
         return shaped
 

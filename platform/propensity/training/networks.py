@@ -1,9 +1,8 @@
 """The nets, as MXNet Gluon blocks. A second net is a second class and a line in NETWORKS.
 
-A net answers with margins: the log-odds of class k = 1..K-1 against class 0 (none), per row and category. The
-K-class softmax head gives them as differences of its logits, and softmax over (0, margins) gives its
-probabilities back. `models/forward.py` has the same nets without a framework, for scoring; a test holds the
-two together.
+A net answers with margins: the log-odds of class k = 1..K-1 against class 0 (none), per row and category; softmax over
+(0, margins) gives the K probabilities. `models/forward.py` has the same nets without a framework, for scoring; a test
+holds the two together.
 """
 
 from __future__ import annotations
@@ -83,21 +82,23 @@ class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
 
 
 class Head(gluon.Block):  # type: ignore[misc,name-defined]
-    """K-class softmax outputs of all categories in one product, plus the popularity prior."""
+    """K-class softmax outputs of all categories in one product, plus the popularity prior.
+
+    A column for each class but "none", whose logit is 0: a K-th column would say nothing more and cost as much as the
+    others.
+    """
 
     def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
-        self._shape = (-1, shape.n_classes, shape.n_categories)
+        self._shape = (-1, shape.n_classes - 1, shape.n_categories)
         with self.name_scope():
-            self.output = gluon.nn.Dense(shape.n_classes * shape.n_categories, in_units=shape.hidden[-1])
+            self.output = gluon.nn.Dense((shape.n_classes - 1) * shape.n_categories, in_units=shape.hidden[-1])
             self.prior_scale = self.params.get("prior_scale", shape=(1, shape.n_classes - 1, 1), wd_mult=0.0)
 
     def forward(self, hidden: Any, batch: Batch) -> Any:
         """Return margins (B, K - 1, N)."""
-        logits = self.output(hidden).reshape(self._shape)
-        margins = nd.broadcast_sub(nd.slice_axis(logits, 1, 1, None), nd.slice_axis(logits, 1, 0, 1))
-        prior = nd.broadcast_mul(nd.expand_dims(batch.prior, 1), self.prior_scale.data())
-        return margins + prior
+        margins = self.output(hidden).reshape(self._shape)
+        return margins + nd.broadcast_mul(nd.expand_dims(batch.prior, 1), self.prior_scale.data())
 
 
 class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
