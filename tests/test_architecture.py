@@ -170,7 +170,8 @@ def test_sql_files_are_packaged():
             if line.startswith("propensity = [")
         )
     )
-    files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".py"}
+    files = {path for path in files if "__pycache__" not in path.parts}  # Python's and numba's
     assert {path for pattern in patterns for path in PACKAGE.glob(pattern)} == files
     # A package's data files are only found in folders that are packages.
     assert not {path.parent.name for path in files if path.suffix == ".sql"} - {

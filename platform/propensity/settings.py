@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -50,13 +50,15 @@ class TrainingSettings(BaseModel):
         2, description="Epochs without a better validation log loss before training stops."
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(128, description="Rows per step.")
+    optimizer: Literal["adam", "adagrad", "sgd"] = Field(
+        "adam", description="MXNet's name of the optimizer. Each wants a learning rate of its own."
+    )
     learning_rate: Annotated[float, Field(gt=0)] = Field(
-        3e-3, description="Adam's step at the start; it decays to zero over the epochs."
+        3e-3, description="The optimizer's step at the start; it decays to zero over the epochs."
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="Dropout of the deep part's hidden layers.")
     aligned_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0,
-        description="Dropout of the category-aligned part's hidden layers. Few weights that all pairs share need none.",
+        0.2, description="Dropout of the category-aligned part's hidden layers."
     )
     hidden: tuple[int, ...] = Field((64, 32), description="Widths of the deep part's hidden layers.")
     aligned_hidden: tuple[int, ...] = Field(

@@ -27,7 +27,7 @@ def test_a_pass_has_every_row_once_with_its_own_values(encoded):
     for batch in batches:
         rows = order[start : start + 32]
         sizes.append(batch.labels.shape[0])
-        np.testing.assert_array_equal(batch.deep.asnumpy(), encoded.rows.deep[rows].toarray())
+        np.testing.assert_array_equal(batch.deep.by_row.toarray(), encoded.rows.deep[rows].toarray())
         np.testing.assert_array_equal(batch.labels.asnumpy(), encoded.labels[rows].toarray())
         np.testing.assert_array_equal(batch.prior.asnumpy(), encoded.prior[encoded.as_of_position[rows]])
         row, position = batch.pair_row.asnumpy(), batch.pair_position.asnumpy()
@@ -43,7 +43,7 @@ def test_a_pass_has_every_row_once_with_its_own_values(encoded):
 def test_the_seed_gives_the_order_and_each_pass_has_its_own(encoded):
     def passes(seed):
         batches = Batches(encoded, 64, np.random.default_rng(seed))
-        return [np.concatenate([batch.deep.asnumpy() for batch in batches]) for _ in range(2)]
+        return [np.concatenate([batch.deep.by_row.toarray() for batch in batches]) for _ in range(2)]
 
     one, two = passes(3)
     again, _ = passes(3)
@@ -59,7 +59,7 @@ def test_rows_without_history_make_a_batch_without_pairs():
     strangers = dataclasses.replace(some, features=csr_matrix(some.features.shape, dtype=np.float32))
     (batch,) = Batches(encode(encoder, strangers), 8, np.random.default_rng(0))
     assert batch.pair_signals is None
-    assert batch.deep.shape == (4, encoder.n_columns)
+    assert batch.deep.by_row.shape == (4, encoder.n_columns)
 
 
 def test_labels_of_unknown_categories_are_dropped_and_missing_ones_are_zero():

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from propensity.training.mxnet_runtime import mx
+from propensity.training.sparse_linear import SparseRows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -45,25 +45,25 @@ class EncodedExamples:
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows with P seen pairs, as MXNet arrays.
+    """B rows with P seen pairs, as MXNet arrays where they are dense.
 
     Attributes:
-        deep: CSRNDArray, float32, (B, n_columns).
+        deep: Encoded features, (B, n_columns).
         prior: float32, (B, N).
         labels: Classes, float32, (B, N); None when there are none.
         customer: float32, (B, n_customer_signals); None when there are none.
-        cross: CSRNDArray, float32, (B, N * n_cross_signals); None when the batch has no seen pair.
+        cross: Cross signals, (B, N * n_cross_signals); None when the batch has no seen pair.
         pair_row: Pair's row in the batch, int32, (P,).
         pair_position: Pair's category, int32, (P,).
         pair_signals: float32, (P, n_signals); None when P is 0, since MXNet has no empty arrays.
         pair_prior: The row's `prior` of the pair's category, float32, (P, 1).
     """
 
-    deep: Any
+    deep: SparseRows
     prior: Any
     labels: Any
     customer: Any
-    cross: Any
+    cross: SparseRows | None
     pair_row: Any
     pair_position: Any
     pair_signals: Any
@@ -86,20 +86,16 @@ def batch_of(examples: EncodedExamples, rows: npt.NDArray[np.int64]) -> Batch:
     prior = examples.prior[examples.as_of_position[rows]]
     any_pair = len(picked.pair_position) > 0 and picked.pair_signals.shape[1] > 0
     return Batch(
-        deep=_csr(picked.deep),
+        deep=SparseRows.of(picked.deep),
         prior=nd.array(prior),
         labels=None if examples.labels is None else nd.array(examples.labels[rows].toarray().astype(np.float32)),
         customer=nd.array(picked.customer) if picked.customer.shape[1] else None,
-        cross=_csr(picked.cross) if any_pair else None,
+        cross=SparseRows.of(picked.cross) if any_pair else None,
         pair_row=nd.array(picked.pair_row, dtype=np.int32) if any_pair else None,
         pair_position=nd.array(picked.pair_position, dtype=np.int32) if any_pair else None,
         pair_signals=nd.array(picked.pair_signals) if any_pair else None,
         pair_prior=nd.array(prior[picked.pair_row, picked.pair_position][:, None]) if any_pair else None,
     )
-
-
-def _csr(matrix: csr_matrix) -> Any:
-    return nd.sparse.csr_matrix((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape, dtype=np.float32)
 
 
 class Batches:

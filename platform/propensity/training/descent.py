@@ -1,4 +1,4 @@
-"""Trains one net: batch after batch of Adam, early stopping on validation."""
+"""Trains one net: batch after batch, early stopping on validation."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def train_net(
     rng = np.random.default_rng(settings.seed)
     mx.random.seed(settings.seed)  # dropout
     net = networks.build(settings.network, shape, rng)
-    trainers = _trainers(net, settings)
+    trainer = _trainer(net, settings)
     batches = Batches(train, settings.batch_size, rng)
     best = TrainedNet({}, 0, ())
     lowest, history = math.inf, []
@@ -144,9 +144,8 @@ def train_net(
         total = nd.zeros((1,))
         for batch_number, batch in enumerate(batches, start=1):
             done = (epoch - 1 + (batch_number - 1) / len(batches)) / settings.epochs
-            for trainer in trainers:
-                trainer.set_learning_rate(settings.learning_rate * (1.0 - done))
-            total = total + _step(net, trainers, batch)
+            trainer.set_learning_rate(settings.learning_rate * (1.0 - done))
+            total = total + _step(net, trainer, batch)
             if batch_number % REPORT_EVERY == 0 and batch_number < len(batches):
                 losses = Losses(stage, number, epochs, _mean(total, batch_number), None)
                 progress(epoch, batch_number, len(batches), losses)
@@ -190,31 +189,32 @@ def multilabel_log_loss(margins: npt.NDArray[np.float32], labels: npt.NDArray[np
     return float(-np.log(np.maximum(given, 1e-12)).mean(dtype=np.float64))
 
 
-def _trainers(net: Any, settings: TrainingSettings) -> tuple[Any, ...]:
-    """Return Adam, and a second one for the cross part: all of its rows shrink in every step, also those whose category
-    isn't in the batch. The first one leaves rows of the sparse input layer alone that the batch doesn't touch.
-    """
-    own = {"aligned.linear": settings.category_weight_decay, "cross.weight": settings.category_weight_decay}
+def _trainer(net: Any, settings: TrainingSettings) -> Any:
+    """Return MXNet's trainer of the dense weights, and start the optimizers of the sparse layers."""
+    shrinking = {"aligned.linear", "cross.weight"}
+    for name, layer in networks.sparse_layers(net).items():
+        # The input layer moves only where the batch has a feature. The cross part shrinks everywhere in every step:
+        # it is decayed strongly, and a weight of a rare category must not escape that.
+        own = settings.category_weight_decay if name in shrinking else 0.0
+        layer.train_with(settings.optimizer, weight_decay=own, lazy=name not in shrinking)
     by_path = networks.parameters(net)
     for name, parameter in by_path.items():
-        parameter.wd_mult *= own.get(name, settings.weight_decay)
-    whole = [parameter for name, parameter in by_path.items() if name == "cross.weight"]
-    others = [parameter for name, parameter in by_path.items() if name != "cross.weight"]
-    options = {"wd": 1.0}  # times each parameter's own
-    lazy = mx.gluon.Trainer(others, "adam", options, kvstore=None)
-    return (lazy, mx.gluon.Trainer(whole, "adam", options | {"lazy_update": False}, kvstore=None)) if whole else (lazy,)
+        parameter.wd_mult *= settings.category_weight_decay if name in shrinking else settings.weight_decay
+    # wd is times each parameter's own
+    return mx.gluon.Trainer(list(by_path.values()), settings.optimizer, {"wd": 1.0}, kvstore=None)
 
 
-def _step(net: Any, trainers: tuple[Any, ...], batch: Any) -> Any:
-    """Take one step of Adam; return the batch's multi-label log loss, (1,), not waited for."""
+def _step(net: Any, trainer: Any, batch: Any) -> Any:
+    """Take one step of the optimizer; return the batch's multi-label log loss, (1,), not waited for."""
     with mx.autograd.record():
         margins = net(batch)
     loss, gradient = _loss_and_gradient(margins.detach(), batch.labels)
     # The loss is summed over categories, so that the size of a gradient doesn't shrink with their number.
     margins.backward(gradient / len(batch.labels))
-    for trainer in trainers:
-        # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
-        trainer.step(1, ignore_stale_grad=True)
+    # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
+    trainer.step(1, ignore_stale_grad=True)
+    for layer in networks.sparse_layers(net).values():
+        layer.step(trainer.learning_rate)
     return loss / batch.labels.size
 
 

@@ -1,0 +1,123 @@
+"""Compiled loops of the sparse layers: a product with sparse rows, and an optimizer's step on the rows it touches.
+
+Each function works on a range of rows or columns and releases the GIL, so that threads share a batch. Whichever range
+an output or a weight falls into, its sum is taken in the same order: the number of threads doesn't change a bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float32]
+    Ints = npt.NDArray[np.int32]
+
+
+def _compiled(function: Any) -> Any:
+    # contract: a product and a sum become one instruction; nothing is reordered.
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's directory nor the user's cache can be written
+        return numba.njit(**options)(function)
+
+
+@_compiled
+def product(indptr: Ints, indices: Ints, values: Floats, weight: Floats, out: Floats, low: int, high: int) -> None:
+    """Write rows `low` to `high` of CSR @ weight into `out`, (n_rows, n_out); weight is (n_in, n_out)."""
+    for row in range(low, high):
+        total = out[row]
+        total[:] = np.float32(0.0)
+        for k in range(indptr[row], indptr[row + 1]):
+            value, own = values[k], weight[indices[k]]
+            for j in range(total.shape[0]):
+                total[j] += value * own[j]
+
+
+@_compiled
+def _column_gradient(column: int, indptr: Ints, rows: Ints, values: Floats, gradient: Floats, total: Floats) -> None:
+    total[:] = np.float32(0.0)
+    for k in range(indptr[column], indptr[column + 1]):
+        value, own = values[k], gradient[rows[k]]
+        for j in range(total.shape[0]):
+            total[j] += value * own[j]
+
+
+@_compiled
+def sgd(
+    columns: Ints, indptr: Ints, rows: Ints, values: Floats, gradient: Floats, weight: Floats,
+    rate: np.float32, decay: np.float32, low: int, high: int,
+) -> None:  # fmt: skip
+    """Step by w -= rate (g + decay w) on the rows of `weight` that `columns[low:high]` names.
+
+    g is the column's row of CSR^T @ gradient, taken from the batch by columns (CSC): it is never written to memory.
+
+    Args:
+        columns: Which rows of `weight` to move.
+        indptr: CSC, (n_in + 1,).
+        rows: CSC, rows of the batch.
+        values: CSC.
+        gradient: Of the loss by the layer's output, (n_rows, n_out).
+        weight: (n_in, n_out); changed.
+        rate: Learning rate.
+        decay: L2 penalty.
+        low: First position in `columns`.
+        high: Position after the last.
+    """
+    total = np.empty(weight.shape[1], np.float32)
+    for position in range(low, high):
+        column = columns[position]
+        _column_gradient(column, indptr, rows, values, gradient, total)
+        own = weight[column]
+        for j in range(total.shape[0]):
+            own[j] -= rate * (total[j] + decay * own[j])
+
+
+@_compiled
+def adagrad(
+    columns: Ints, indptr: Ints, rows: Ints, values: Floats, gradient: Floats, weight: Floats, squares: Floats,
+    rate: np.float32, decay: np.float32, low: int, high: int,
+) -> None:  # fmt: skip
+    """Step by AdaGrad (Duchi et al. 2011), as MXNet writes it: s += g^2, w -= rate (g / sqrt(s + 1e-7) + decay w).
+
+    Arguments as for `sgd`; `squares`, (n_in, n_out), is changed.
+    """
+    total = np.empty(weight.shape[1], np.float32)
+    epsilon = np.float32(1e-7)
+    for position in range(low, high):
+        column = columns[position]
+        _column_gradient(column, indptr, rows, values, gradient, total)
+        own, square = weight[column], squares[column]
+        for j in range(total.shape[0]):
+            square[j] += total[j] * total[j]
+            own[j] -= rate * (total[j] / np.sqrt(square[j] + epsilon) + decay * own[j])
+
+
+@_compiled
+def adam(
+    columns: Ints, indptr: Ints, rows: Ints, values: Floats, gradient: Floats, weight: Floats, mean: Floats,
+    square: Floats, rate: np.float32, decay: np.float32, low: int, high: int,
+) -> None:  # fmt: skip
+    """Step by Adam (Kingma and Ba 2015), as MXNet writes it: g' = g + decay w, w -= rate m / (sqrt(v) + 1e-8).
+
+    Arguments as for `sgd`; `mean` and `square`, the moments with decay .9 and .999, (n_in, n_out), are changed. `rate`
+    has the correction of the moments' bias in it. A row that no column names stays as it is, its moments too: "lazy".
+    """
+    total = np.empty(weight.shape[1], np.float32)
+    epsilon = np.float32(1e-8)
+    first, second = np.float32(0.9), np.float32(0.999)
+    first_rest, second_rest = np.float32(1.0) - first, np.float32(1.0) - second
+    for position in range(low, high):
+        column = columns[position]
+        _column_gradient(column, indptr, rows, values, gradient, total)
+        own, m, v = weight[column], mean[column], square[column]
+        for j in range(total.shape[0]):
+            g = total[j] + decay * own[j]
+            m[j] = first * m[j] + first_rest * g
+            v[j] = second * v[j] + second_rest * g * g
+            own[j] -= rate * m[j] / (np.sqrt(v[j]) + epsilon)
