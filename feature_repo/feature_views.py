@@ -49,6 +49,11 @@ category_labels = FeatureView(
     description="What each customer did in the label window.",
 )
 
+# The scores' files have this column only where there is a class between "nothing" and "all".
+_classes = Field(
+    name=columns.CLASS_PROPENSITIES, dtype=Array(Float32), description="of class 2 or higher, then of 3 or higher, …"
+)
+
 category_propensity = FeatureView(
     name=columns.CATEGORY_PROPENSITY,
     entities=[customer],
@@ -56,6 +61,7 @@ category_propensity = FeatureView(
     schema=[
         Field(name=columns.MODEL_VERSION, dtype=String),
         Field(name=columns.PROPENSITIES, dtype=Array(Float32), description="in the order of the model's categories"),
+        *([_classes] if settings.labels.n_classes > 2 else []),
     ],
     source=propensity_source,
     online=settings.online_full_vectors,

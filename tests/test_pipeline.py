@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from propensity.api import Platform
 from propensity.models.artifact import read_artifact
+from propensity.training import service
 from propensity.training.service import training_is_due
 from propensity.warehouse.region_lock import alone_in_region
 from tests import shop
@@ -179,6 +181,24 @@ def test_a_later_run_trains_only_when_due_and_never_with_the_future(home):
 @pytest.mark.parametrize(("day", "due"), [("2024-08-28", False), ("2024-08-29", True), ("2024-07-31", True)])
 def test_training_is_due_after_28_days(finished_home, day, due):
     platform = Platform(shop.settings_of(finished_home))
+    assert training_is_due(platform.settings, platform.as_of(day)) is due
+
+
+def test_other_labels_make_training_due(finished_home):
+    platform = Platform(shop.settings_of(finished_home))
+    for changed in ({"horizon_days": 14}, {"event_types": ("view", "purchase")}):
+        labels = platform.settings.labels.model_copy(update=changed)
+        settings = platform.settings.model_copy(update={"labels": labels})
+        assert training_is_due(settings, platform.as_of("2024-08-02"))
+
+
+@pytest.mark.parametrize(("day", "due"), [("2024-04-03", False), ("2024-04-04", True)])
+def test_days_between_trainings_are_local_ones(finished_home, monkeypatch, day, due):
+    """From the 7th of March the clocks go forward within the 28 days, one of which has 23 hours."""
+    platform = Platform(shop.settings_of(finished_home))
+    (model,) = platform.models()
+    trained = dataclasses.replace(model, trained_as_of=platform.as_of("2024-03-07"))
+    monkeypatch.setattr(service, "model_for", lambda *_: trained)
     assert training_is_due(platform.settings, platform.as_of(day)) is due
 
 

@@ -66,6 +66,13 @@ def test_propensity_long_has_every_pair_once_with_its_value(platform, finished_h
     assert total == pytest.approx(sum(sum(row["propensities"]) for row in expected.values()), abs=1e-9)
 
 
+def test_with_two_classes_propensity_by_event_is_propensity_long_with_the_one_event(platform):
+    long, by_event = (platform.sql(f"FROM {view} ORDER BY ALL") for view in ("propensity_long", "propensity_by_event"))
+    assert set(by_event.pop("event_type")) == {"purchase"}
+    assert by_event[list(long)].equals(long)
+    assert platform.sql("SELECT count(class_propensities) AS n FROM propensity")["n"][0] == 0
+
+
 def test_top_categories_are_the_highest_of_propensity_long(platform):
     found = platform.sql("FROM top_categories ORDER BY customer_id, rank")
     assert found.groupby("customer_id")["rank"].apply(list).map(tuple).unique().tolist() == [(1, 2, 3, 4, 5)]
@@ -102,6 +109,7 @@ def test_audience_is_propensity_long_in_order(platform):
     some = platform.audience("WINE", 1000, minimum=0.5)
     assert some["customer_id"].tolist() == found["customer_id"][found["propensity"] >= 0.5].tolist()
     assert platform.audience("WINE", 3)["customer_id"].tolist() == found["customer_id"].head(3).tolist()
+    assert platform.audience("WINE", 1000, event_type="purchase").equals(found)
 
 
 def test_online_answers_are_top_categories(platform):

@@ -27,6 +27,9 @@ LABEL_CLASSES: Final = "label_classes"
 
 # Scores.
 PROPENSITIES: Final = "propensities"
+CLASS_PROPENSITIES: Final = "class_propensities"
+"""Only where labels have more classes than two: probability of class k or a higher one, k = 2 .. K - 1, of every
+category for k = 2, then for k = 3, …; `propensities` is that of k = 1."""
 TOP_CATEGORIES: Final = "top_categories"
 TOP_PROPENSITIES: Final = "top_propensities"
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from propensity import columns
-from propensity.errors import InputError, MissingSnapshotError, SettingsError, UnknownCustomerError
+from propensity.errors import (
+    InputError,
+    LookupFailedError,
+    MissingSnapshotError,
+    SettingsError,
+    UnknownCustomerError,
+    did_you_mean,
+)
 from propensity.features.feature_store import open_feature_store
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.regions import check_region
@@ -73,17 +80,21 @@ def top_categories(settings: Settings, customer_id: str, n: int = 5) -> list[Top
     ]
 
 
-def audience(settings: Settings, category: str, n: int = 100, *, minimum: float = 0.0) -> pd.DataFrame:
+def audience(
+    settings: Settings, category: str, n: int = 100, *, minimum: float = 0.0, event_type: str | None = None
+) -> pd.DataFrame:
     """Return the `n` customers likeliest to act in a category, likeliest first, from the newest publication. Read-only.
 
     Columns: customer_id, propensity, as_of, model_version. Ties are in the order of customer_id.
 
     Args:
         minimum: Leave out customers below this propensity.
+        event_type: How likely they do this or something of more commitment; by default anything the labels count.
 
     Raises:
         UnknownCategoryError: The region has no such category.
         SettingsError: `n` is below 1.
+        LookupFailedError: The scores aren't about such an event type.
         MissingSnapshotError: Nothing was published yet.
     """
     if n < 1:
@@ -91,13 +102,16 @@ def audience(settings: Settings, category: str, n: int = 100, *, minimum: float 
     check_region(settings)
     index = load_categories(settings).index_of(category, settings.region)
     _require_publication(settings)
+    above = 0 if event_type is None else _events_below(settings, event_type)
+    first = f"{above - 1} * len(propensities) + 1"
+    of_pair = f"class_propensities[{first} + position]" if above else "propensities[position + 1]"
     with sql_connection(settings) as connection:
         return connection.execute(
-            """
-            SELECT customer_id, propensities[position + 1] AS propensity, event_timestamp AS as_of, model_version
+            f"""
+            SELECT customer_id, {of_pair} AS propensity, event_timestamp AS as_of, model_version
             FROM propensity_latest
             JOIN model_categories USING (region, model_version)
-            WHERE region = $region AND category_index = $index AND propensities[position + 1] >= $minimum
+            WHERE region = $region AND category_index = $index AND {of_pair} >= $minimum
             ORDER BY propensity DESC, customer_id
             LIMIT $n
             """,
@@ -138,6 +152,19 @@ def _require_publication(settings: Settings, *, online: bool = False) -> None:
             f"Nothing {'is online' if published else 'was published'} for region {settings.region!r} yet. "
             "Score: propensity run --as-of DATE"
         )
+
+
+def _events_below(settings: Settings, event_type: str) -> int:
+    """Return how many event types of the newest publication's labels are of less commitment than this one."""
+    published = [run for run in list_runs(settings, kind="scoring") if run.state == "published"]
+    newest = max(published, key=lambda run: (str(run.as_of), run.created_timestamp))
+    known = newest.detail.get("event_types", [])
+    if event_type not in known:
+        raise LookupFailedError(
+            f"The scores of region {settings.region!r} aren't about {event_type!r}.{did_you_mean(event_type, known)} "
+            + (f"They are about: {', '.join(known)}." if known else "Score again: propensity score --help")
+        )
+    return int(known.index(event_type))
 
 
 def _instant(value: Any) -> datetime:

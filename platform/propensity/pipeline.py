@@ -68,7 +68,9 @@ class PipelineResult:
     online: bool
 
 
-def train_and_judge(settings: Settings, as_of: datetime, observer: Observer | None = None) -> TrainingResult:
+def train_and_judge(
+    settings: Settings, as_of: datetime, observer: Observer | None = None, *, from_model: str | None = None
+) -> TrainingResult:
     """Train as of `as_of` on what was built, and let the gate decide on every challenger there is.
 
     A training of the region that is going on is waited for, up to `lock_timeout_seconds`; its artifact is found.
@@ -81,7 +83,7 @@ def train_and_judge(settings: Settings, as_of: datetime, observer: Observer | No
     """
     observer = observer or SilentObserver()
     with alone_in_region(settings):
-        training = _train(settings, as_of, observer)
+        training = _train(settings, as_of, observer, from_model)
         _judge(settings, observer)
         return _as_settled(settings, training)
 
@@ -135,9 +137,9 @@ def _run(settings: Settings, as_of: datetime, observer: Observer) -> PipelineRes
     return PipelineResult(training and _as_settled(settings, training), decisions, scoring, online)
 
 
-def _train(settings: Settings, as_of: datetime, observer: Observer) -> TrainingResult:
+def _train(settings: Settings, as_of: datetime, observer: Observer, from_model: str | None = None) -> TrainingResult:
     with _stage(observer, "train") as done:
-        training = train(settings, as_of, observer.progress)
+        training = train(settings, as_of, observer.progress, from_model=from_model)
         model = training.model
         done.append(
             f"model {model.model_version}"

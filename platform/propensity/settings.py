@@ -50,11 +50,21 @@ class TrainingSettings(BaseModel):
         2, description="Epochs without a better validation log loss before training stops."
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(128, description="Rows per step.")
+    shuffle_megabytes: Annotated[int, Field(ge=1)] = Field(
+        1024,
+        description="Memory for encoded training rows. More of them stay on disk and are shuffled as many at a time.",
+    )
     optimizer: Literal["adam", "adagrad", "sgd"] = Field(
         "adam", description="MXNet's name of the optimizer. Each wants a learning rate of its own."
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(
         3e-3, description="The optimizer's step at the start; it decays to zero over the epochs."
+    )
+    warm_epochs: Annotated[int, Field(ge=1)] = Field(
+        2, description="`epochs` of a training that starts from a previous model: propensity train --from-model."
+    )
+    warm_learning_rate: Annotated[float, Field(gt=0)] = Field(
+        1e-3, description="`learning_rate` of a training that starts from a previous model."
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="Dropout of the deep part's hidden layers.")
     aligned_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -84,7 +94,7 @@ class TrainingSettings(BaseModel):
         description="Category-aligned signals of which the cross-category part has a weight for each pair of "
         "categories; none leaves the part out.",
     )
-    seed: int = Field(7, description="Seed of initialisation, shuffling and dropout.")
+    seed: Annotated[int, Field(ge=0)] = Field(7, description="Seed of initialisation, shuffling and dropout.")
     retrain_after_days: Annotated[int, Field(ge=1)] = Field(
         28,
         description="`propensity run` trains again when the champion's training window ended this long before as_of.",

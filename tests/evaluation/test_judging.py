@@ -18,6 +18,8 @@ from propensity.models.artifact import read_artifact
 from propensity.models.gate import rule_on
 from propensity.training import service
 from propensity.training.cutoffs import training_cutoffs
+from propensity.training.stored_examples import store_examples
+from propensity.training.training_set import training_set
 from tests import shop
 
 pytestmark = pytest.mark.timeout(900)
@@ -34,18 +36,26 @@ def build(platform: Platform, as_of: str) -> None:
     platform.build_labels(cutoffs)
 
 
+def with_seed(platform: Platform, seed: int) -> Platform:
+    """The same home, with settings that train another net: on a shop this small chance decides which is better."""
+    training = platform.settings.training.model_copy(update={"seed": seed})
+    return Platform(platform.settings.model_copy(update={"training": training}))
+
+
 @pytest.fixture
 def shuffled_labels(monkeypatch):
     """Let every training learn from labels that belong to other customers."""
-    original = service.training_set
+    original = service.stored_training_set
 
-    def shuffled(*arguments, **options):
-        built = original(*arguments, **options)
-        order = np.random.default_rng(3).permutation(len(built.examples))
-        labels = built.examples.labels[order][:, np.random.default_rng(4).permutation(built.examples.n_categories)]
-        return dataclasses.replace(built, examples=dataclasses.replace(built.examples, labels=labels))
+    def shuffled(settings, as_ofs, directory):
+        built = original(settings, as_ofs, directory)
+        examples = training_set(settings, as_ofs).examples
+        order = np.random.default_rng(3).permutation(len(examples))
+        labels = examples.labels[order][:, np.random.default_rng(4).permutation(examples.n_categories)]
+        again = store_examples(dataclasses.replace(examples, labels=labels), directory / "shuffled")
+        return dataclasses.replace(built, examples=again)
 
-    monkeypatch.setattr(service, "training_set", shuffled)
+    monkeypatch.setattr(service, "stored_training_set", shuffled)
     return monkeypatch
 
 
@@ -121,10 +131,9 @@ def test_a_challenger_that_learnt_nonsense_is_refused_and_the_champion_goes_on(p
 
     # A good challenger on the same data wins.
     shuffled_labels.undo()
-    training = {**platform.settings.training.model_dump(), "seed": 8}
-    better = Platform(platform.settings.model_copy(update={"training": type(platform.settings.training)(**training)}))
+    better = with_seed(platform, 9)
     won = better.run(shop.MUCH_LATER)
-    assert won.decisions[0].verdict == "promoted"
+    assert won.decisions[0].verdict == "promoted", won.decisions[0].reason
     assert won.decisions[0].previous_champion == champion.model_version
     assert won.scoring.model.model_version == won.training.model.model_version
     assert {model.state for model in better.models()} == {"retired", "refused", "champion"}
@@ -158,6 +167,7 @@ def test_a_first_model_that_is_refused_leaves_nobody_to_score(new_home):
 def test_killed_between_registration_and_decision(platform):
     """What such a kill leaves is what training alone leaves: a challenger, which scores nothing until it's judged."""
     (champion,) = platform.models()
+    platform = with_seed(platform, 9)
     build(platform, shop.SOON_AFTER)
     left = service.train(platform.settings, platform.as_of(shop.SOON_AFTER)).model
     assert left.state == "challenger"

@@ -39,7 +39,7 @@ def features(
     found: dict[Feature, float | None] = {}
     for customer in known_customers(events, as_of):
         mine = [event for event in known_events(events, as_of) if event.customer_id == customer]
-        for part in (_categories, _products, _promotions, _rhythm):
+        for part in (_categories, _views, _products, _promotions, _rhythm):
             for (signal, key), value in part(mine, as_of, zone).items():
                 found[customer, signal, key] = value
         for key in _attributes(imports, customer, as_of):
@@ -92,11 +92,13 @@ def _purchases(events: Sequence[Event]) -> list[Event]:
     return [event for event in events if event.event_type == "purchase"]
 
 
-def _occasions(events: Sequence[Event], category: str) -> dict[tuple[datetime, str], list[Event]]:
+def _occasions(
+    events: Sequence[Event], category: str, event_type: str = "purchase"
+) -> dict[tuple[datetime, str], list[Event]]:
     """Purchases in the category: lines of one basket at one instant are one, in order of time, then basket."""
     occasions = defaultdict(list)
-    for event in _purchases(events):
-        if event.category == category:
+    for event in events:
+        if event.category == category and event.event_type == event_type:
             occasions[event.event_timestamp, str(event.basket)].append(event)
     return dict(sorted(occasions.items()))
 
@@ -126,6 +128,19 @@ def _categories(events: Sequence[Event], as_of: datetime, zone: ZoneInfo) -> dic
         )
         windows = {math.floor(age / 30) for age in ages if age < 360}
         found["window_share", category] = len(windows) / min(12, math.floor(tenure / 30) + 1)
+    return found
+
+
+def _views(events: Sequence[Event], as_of: datetime, zone: ZoneInfo) -> dict[tuple[str, str], float | None]:
+    del zone
+    found: dict[tuple[str, str], float | None] = {}
+    for category in {event.category for event in events if event.event_type == "view" and event.category}:
+        ages = [_age(instant, as_of) for instant, _ in _occasions(events, category, "view")]
+        for days in (7, 30, 90, 365):
+            found[f"views_{days}d", category] = sum(age < days for age in ages)
+        for half_life in (15, 60):
+            found[f"views_decay_{half_life}d", category] = sum(0.5 ** (age / half_life) for age in ages)
+        found["view_recency_days", category] = min(ages)
     return found
 
 

@@ -15,7 +15,6 @@ from propensity.models.calibration import propensity
 from propensity.scoring.scorer import Scorer
 from propensity.training import networks
 from propensity.training.batches import batch_of, encode
-from propensity.training.mxnet_runtime import mx
 from tests.training.planted import CATEGORIES, examples, fitted, write
 
 N = len(CATEGORIES)
@@ -75,8 +74,7 @@ def test_scores_agree_with_mxnet(n_classes):
     encoded = encode(model.encoder, TEST)
     shape = networks.NetworkShape(model.encoder.n_columns, N, n_classes, 2, 1, 1, (16, 8), (8, 4), 2, 2, 0.3, 0.3)
     net = networks.build(model.network, shape, np.random.default_rng(0))
-    for name, parameter in networks.parameters(net).items():
-        parameter.set_data(mx.nd.array(model.nets[0][name]))
+    networks.set_weights(net, model.nets[0])
     margins = net(batch_of(encoded, np.arange(len(TEST)))).asnumpy()
     expected = propensity(model.calibration.apply(margins, encoded.rows.pair_row, encoded.rows.pair_position))
     scorer = Scorer(model, dict(enumerate(TEST.popularity[0].tolist())))

@@ -17,7 +17,7 @@ from propensity.simulation import population as parameters
 from propensity.simulation.customers import make_customers
 from propensity.simulation.events import events_of_chunk
 from propensity.simulation.population import Population, population
-from propensity.simulation.propensities import Window, _no_purchase, _probabilities, truth_of_chunk
+from propensity.simulation.propensities import Window, _at_least, _no_purchase, truth_of_chunk
 from propensity.simulation.purchases import make_purchases
 from propensity.simulation.world import CAMPAIGN_GAP_DAYS, make_world
 
@@ -82,7 +82,7 @@ def test_truth_knows_campaigns_that_are_coming_but_not_who_gets_them():
     unlifted = dataclasses.replace(
         world, campaigns=tuple(each for each in world.campaigns if each.number < coming[0].number)
     )
-    as_if_none_came = _probabilities(unlifted, customers, _last_purchases(world, customers, 220.3), window)[positions]
+    as_if_none_came = _at_least(unlifted, customers, _last_purchases(world, customers, 220.3), window)[positions, 0]
     gaps, turned_out = [], []
     for campaign in coming:
         received = customers.received[campaign.number][positions]

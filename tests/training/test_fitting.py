@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,13 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from propensity.errors import TrainingError
 from propensity.scoring.scorer import Scorer
-from propensity.training import calibration, descent
+from propensity.training import calibration, descent, encoded_files, stored_examples
 from propensity.training.batches import encode
 from propensity.training.descent import AS_GOOD, multilabel_log_loss
+from propensity.training.encoded_files import EncodedFiles
 from propensity.training.fitting import fit
 from propensity.training.mxnet_runtime import mx
+from propensity.training.stored_examples import store_examples
 
 from . import planted
 from .planted import CATEGORIES, QUICK, dictionary, examples, fit_quickly, fitted, true_propensity
@@ -212,3 +215,47 @@ def test_calibration_of_a_large_window_uses_some_rows_only(monkeypatch):
     monkeypatch.setattr(calibration, "CALIBRATION_PAIRS", 4000)
     thinned = planted.fit_quickly(epochs=1)
     assert thinned.validation_loss < 0.6
+
+
+def test_rows_on_disk_give_the_same_bits_where_they_fit(tmp_path):
+    train, validation = examples(200, 3, 1), examples(100, 1, 2)
+    arguments = {"dictionary": dictionary(), "categories": CATEGORIES}
+    settings = QUICK.model_copy(update={"epochs": 2})
+    one = fit(train, validation, train, settings=settings, **arguments)
+    two = fit(train, validation, train, settings=settings, **arguments, scratch=tmp_path)
+    assert one.history == two.history
+    assert one.exports == two.exports
+    assert one.validation_loss == two.validation_loss
+    assert not list(tmp_path.iterdir())
+
+
+def test_few_row_groups_at_a_time_learn_as_well_as_all_rows(tmp_path, monkeypatch):
+    """In windows of a sixth of the rows, which chunks of 100 rows of one as_of each are brought to."""
+    monkeypatch.setattr(encoded_files, "GROUP_ROWS", 20)
+    monkeypatch.setattr(stored_examples, "CHUNK_ROWS", 100)
+    train, validation = examples(500, 2, 1), examples(500, 2, 2)
+    stored = store_examples(train, tmp_path / "stored")
+    windows = []
+    shuffled = EncodedFiles.shuffled
+
+    def in_windows(self, rng):
+        small = replace(self, window_bytes=self.n_bytes // 6)
+        windows.append(small)
+        return shuffled(small, rng)
+
+    monkeypatch.setattr(EncodedFiles, "shuffled", in_windows)
+    found = fit(
+        stored, validation, None, dictionary=dictionary(), categories=CATEGORIES, settings=QUICK, scratch=tmp_path
+    )
+    assert len(windows) == len(found.history)
+    assert found.history != fitted().history
+    assert found.validation_loss < fitted().validation_loss * 1.01
+
+
+def test_a_training_that_fails_leaves_no_rows_and_no_thread(tmp_path):
+    train = examples(200, 2, 1)
+    settings = QUICK.model_copy(update={"learning_rate": 1e30, "batch_size": 4})  # it fails within the epoch
+    with pytest.raises(TrainingError, match="no longer finite"):
+        fit(train, train, None, dictionary=dictionary(), categories=CATEGORIES, settings=settings, scratch=tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert not [thread.name for thread in threading.enumerate() if thread.name == "prefetch"]

@@ -10,16 +10,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.sparse import vstack
 
 from propensity import columns
-from propensity.errors import MissingSnapshotError
+from propensity.errors import MissingSnapshotError, TrainingError
 from propensity.features.feature_store import open_feature_store
 from propensity.features.labels import build_labels, find_labels, label_window_end
 from propensity.features.snapshots import build_snapshots, find_snapshot
 from propensity.settings import LabelSettings, TrainingSettings
+from propensity.training import service
+from propensity.training import stored_training_set as stored_training_set_module
 from propensity.training.cutoffs import training_cutoffs
 from propensity.training.encoding import fit_encoder
 from propensity.training.service import data_fingerprint
+from propensity.training.stored_training_set import stored_training_set
 from propensity.training.training_set import TrainingSet, training_set
 from propensity.warehouse.lake import Lake
 from propensity.warehouse.schemas import LABEL_SCHEMA
@@ -270,3 +274,47 @@ def test_another_future_fits_the_same_encoder(built, tmp_path):
     assert one_encoder.categories == other_encoder.categories
     for name in ("feature_column", "column_scale", "feature_position", "signal_mean", "signal_std"):
         assert np.array_equal(getattr(one_encoder, name), getattr(other_encoder, name))
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 7, 1 << 18])
+def test_a_stored_training_set_is_the_one_in_memory(built, tmp_path, monkeypatch, rows_at_once):
+    monkeypatch.setattr(stored_training_set_module, "RETRIEVAL_ROWS", rows_at_once)
+    refit = training_cutoffs(built, TRAINED).refit
+    expected, found = training_set(built, refit), stored_training_set(built, refit, tmp_path / "examples")
+    assert found.dictionary.key.tolist() == expected.dictionary.key.tolist()
+    assert found.categories == expected.categories
+    chunks = list(found.examples.chunks())
+    for name in ("customer_id", "as_of_position"):
+        joined = np.concatenate([getattr(chunk, name) for chunk in chunks])
+        np.testing.assert_array_equal(joined, getattr(expected.examples, name))
+    for name in ("features", "labels"):
+        assert (vstack([getattr(chunk, name) for chunk in chunks]) != getattr(expected.examples, name)).nnz == 0
+    np.testing.assert_array_equal(found.examples.as_of, expected.examples.as_of)
+    np.testing.assert_array_equal(found.examples.popularity, expected.examples.popularity)
+
+
+def test_a_stored_set_misses_labels_too(home, tmp_path):
+    refit = training_cutoffs(home, TRAINED).refit
+    plant_labels(home, TRAINED, refit[-1] + DAY)
+    with pytest.raises(MissingSnapshotError, match="propensity labels build --as-of 2017-10-22"):
+        stored_training_set(home, refit, tmp_path / "examples")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_rows_are_gone_after_a_training_and_after_a_killed_one(home, tmp_path, monkeypatch, fails):
+    """What a killed training left is removed by the next, which itself leaves nothing, however it ends."""
+    killed = Lake(home.lake).root / ".staging" / f"{2**22 + 1}-{'0' * 32}"  # no such process: ids end at 2**22
+    (killed / "examples").mkdir(parents=True)
+    (killed / "examples" / "0.arrow").write_bytes(b"half a file")
+    seen = []
+
+    def fit_net(*_, scratch, **__):
+        seen.append(sorted(file.name for file in (scratch / "examples").iterdir()))
+        raise TrainingError("stopped here") if fails else KeyboardInterrupt
+
+    monkeypatch.setattr(service, "fit_net", fit_net)
+    cutoffs = training_cutoffs(home, TRAINED)
+    with pytest.raises(TrainingError if fails else KeyboardInterrupt):
+        service.train_artifact(home, cutoffs, tmp_path / "model", "data")
+    assert seen == [[f"{number}.arrow" for number in range(len(cutoffs.refit))]]
+    assert not list(killed.parent.iterdir())

@@ -24,10 +24,18 @@ Names = str | Sequence[str]  # of baselines, see `baselines.chosen`
 class Models(Region):
     """What makes models, and what says how good they are."""
 
-    def train(self, as_of: AsOf, observer: pipeline.Observer | None = None) -> TrainingResult:
-        """Train a model and let the gate decide on it; see `pipeline.train_and_judge` and `decisions`."""
+    def train(
+        self, as_of: AsOf, observer: pipeline.Observer | None = None, *, from_model: str | None = None
+    ) -> TrainingResult:
+        """Train a model and let the gate decide on it; see `pipeline.train_and_judge` and `decisions`.
+
+        Args:
+            as_of: No label window used ends later.
+            observer: Told of progress.
+            from_model: Version of the model whose weights to start from; see docs/training.md.
+        """
         check_region(self.settings)
-        return pipeline.train_and_judge(self.settings, self.as_of(as_of), observer)
+        return pipeline.train_and_judge(self.settings, self.as_of(as_of), observer, from_model=from_model)
 
     def evaluate(
         self, as_of: AsOf, model_version: str | None = None, progress: Progress = silent, *, baselines: Names = SIMPLE

@@ -80,9 +80,11 @@ class Platform(Imports, Models):
         """Return a customer's likeliest categories from the online store."""
         return consumers.top_categories(self.settings, customer_id, n)
 
-    def audience(self, category: str, n: int = 100, *, minimum: float = 0.0) -> pd.DataFrame:
-        """Return the customers likeliest to act in a category."""
-        return consumers.audience(self.settings, category, n, minimum=minimum)
+    def audience(
+        self, category: str, n: int = 100, *, minimum: float = 0.0, event_type: str | None = None
+    ) -> pd.DataFrame:
+        """Return the customers likeliest to act in a category, or to do what `event_type` names or more in it."""
+        return consumers.audience(self.settings, category, n, minimum=minimum, event_type=event_type)
 
     def sql(self, query: str) -> pd.DataFrame:
         """Run a query over catalogue and views (`propensity_long`, `top_categories` …)."""

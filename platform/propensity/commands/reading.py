@@ -91,6 +91,9 @@ def audience(
     category: Annotated[str, typer.Argument(help="Category name.")],
     n: Annotated[int, typer.Option("--top", help="How many customers.")] = 10,
     minimum: Annotated[float, typer.Option("--min", help="Leave out customers below this propensity.")] = 0.0,
+    event_type: Annotated[
+        str | None, typer.Option("--event-type", help="Likeliest to do this, or more; default anything labels count.")
+    ] = None,
     csv: CsvOption = None,
     *,
     as_json: JsonOption = False,
@@ -98,7 +101,7 @@ def audience(
     region: RegionOption = None,
 ) -> None:
     """Show the customers likeliest to act in a category, from the propensity table."""
-    found = platform_of(home, region).audience(category, n, minimum=minimum)
+    found = platform_of(home, region).audience(category, n, minimum=minimum, event_type=event_type)
     print_frame(found, as_json=as_json, csv=csv)
 
 

@@ -26,11 +26,22 @@ def simulate(
     purchases_per_day: Annotated[
         float | None, typer.Option("--purchases-per-day", help="Mean purchases of a customer on a day [1].")
     ] = None,
+    activity_spread: Annotated[
+        float | None, typer.Option("--activity-spread", help="How much customers' activity differs, log sd [0.5].")
+    ] = None,
+    zipf: Annotated[
+        float | None, typer.Option("--zipf", help="Exponent of the popularity of categories, types and items [0.9].")
+    ] = None,
+    taste_rank: Annotated[int | None, typer.Option("--taste-rank", help="Latent factors of taste [4].")] = None,
     taste_strength: Annotated[
         float | None, typer.Option("--taste-strength", help="How much latent factors move a rate, log sd [0.8].")
     ] = None,
     own_taste: Annotated[
         float | None, typer.Option("--own-taste", help="How much a pair's own taste moves it, log sd [0.4].")
+    ] = None,
+    weekend: Annotated[
+        bool | None,
+        typer.Option("--weekend/--no-weekend", help="Whether a third prefers weekends and another working days [yes]."),
     ] = None,
     max_cycle: Annotated[
         int | None, typer.Option("--max-cycle", help="Highest regularity of repeat purchases; 1 is none [3].")
@@ -44,11 +55,27 @@ def simulate(
     campaigns_per_week: Annotated[
         float | None, typer.Option("--campaigns-per-week", help="Campaigns that send coupons [1].")
     ] = None,
+    campaign_share: Annotated[
+        float | None, typer.Option("--campaign-share", help="Share of the customers that a campaign reaches [0.2].")
+    ] = None,
+    campaign_lift: Annotated[
+        float | None, typer.Option("--campaign-lift", help="What a coupon adds to a rate, as a multiple of it [2].")
+    ] = None,
+    campaign_days: Annotated[
+        int | None, typer.Option("--campaign-days", help="Days for which a coupon is valid [14].")
+    ] = None,
     cold_start: Annotated[
         float | None, typer.Option("--cold-start", help="Share of customers that join late [0.3].")
     ] = None,
     new_categories: Annotated[
         float | None, typer.Option("--new-categories", help="Share of categories that open late [0.05].")
+    ] = None,
+    views_per_purchase: Annotated[
+        float | None, typer.Option("--views-per-purchase", help="Mean views of a category for each purchase in it [0].")
+    ] = None,
+    browsing_spread: Annotated[
+        float | None,
+        typer.Option("--browsing-spread", help="How much customers and categories differ in views, log sd [0.5]."),
     ] = None,
     *,
     steady: Annotated[
@@ -75,14 +102,23 @@ def simulate(
             seed=seed,
             start=first,
             purchases_per_day=purchases_per_day,
+            activity_spread=activity_spread,
+            zipf=zipf,
+            taste_rank=taste_rank,
             taste_strength=taste_strength,
             own_taste=own_taste,
+            weekend=weekend,
             max_cycle=max_cycle,
             seasonality=seasonality,
             drift=drift,
             campaigns_per_week=campaigns_per_week,
+            campaign_share=campaign_share,
+            campaign_lift=campaign_lift,
+            campaign_days=campaign_days,
             cold_start=cold_start,
             new_categories=new_categories,
+            views_per_purchase=views_per_purchase,
+            browsing_spread=browsing_spread,
             progress=observer.progress,
         )
         done.append(f"{result.events:,} events" + ("" if result.new_events else ", imported before"))

@@ -79,11 +79,18 @@ def apply(home: HomeOption = None, region: RegionOption = None) -> None:
 
 
 @stages.command()
-def train(as_of: AsOfOption, home: HomeOption = None, region: RegionOption = None) -> None:
+def train(
+    as_of: AsOfOption,
+    from_model: Annotated[
+        str | None, typer.Option("--from-model", help="Start from this model's weights; by default from new ones.")
+    ] = None,
+    home: HomeOption = None,
+    region: RegionOption = None,
+) -> None:
     """Train a model on label windows that ended by the as_of; the gate promotes or refuses it."""
     platform = platform_of(home, region)
     with ConsoleObserver() as observer:
-        model = platform.train(as_of, observer).model
+        model = platform.train(as_of, observer, from_model=from_model).model
     messages.print(Text(f"Model {model.model_version} is {model.state}. Artifact: {model.artifact}"))
 
 
@@ -110,6 +117,8 @@ def evaluate(
     title = f"Held-out label window from {as_of}, model {result.model.model_version}"
     known = {} if result.oracle is None else {"oracle": result.oracle}
     output.print(comparison_table(result.evaluations | known, title=title))
+    for event_type, evaluations in result.by_event.items():
+        output.print(comparison_table(evaluations, title=f"\nOf these, {event_type} or a higher class"))
 
 
 @stages.command()

@@ -20,7 +20,7 @@ from propensity.evaluation.unseen_nets import UnseenNet, quality_of, scores_on, 
 from propensity.models.artifact import Artifact, read_artifact
 from propensity.models.decisions import Decision, settle
 from propensity.models.gate import POPULARITY, ChampionFigures, Difference, Ruling, WindowFigures, rule_on
-from propensity.models.registry import CHALLENGER, CHAMPION, RegisteredModel, list_models
+from propensity.models.registry import CHALLENGER, CHAMPION, RegisteredModel, list_models, predicts_labels
 from propensity.progress import Progress, silent
 from propensity.training.training_set import training_set
 
@@ -46,7 +46,9 @@ def judge_challengers(settings: Settings, progress: Progress = silent) -> tuple[
     return tuple(
         _judge(settings, model, progress)
         for model in list_models(settings)
-        if model.state == CHALLENGER and model.artifact.is_dir() and _same_labels(settings, model)
+        if model.state == CHALLENGER
+        and model.artifact.is_dir()
+        and predicts_labels(settings, read_artifact(model.artifact))
     )
 
 
@@ -126,7 +128,7 @@ def _champion(
     if not champion.artifact.is_dir():
         return ChampionFigures(champion.model_version, None, None, None, "its artifact is lost")
     artifact = read_artifact(champion.artifact)
-    if not _same_labels(settings, champion, artifact):
+    if not predicts_labels(settings, artifact):
         return ChampionFigures(champion.model_version, None, None, None, "it predicts other labels")
     window_as_of = rows.as_of[0].astype("datetime64[us]").item()
     net: UnseenNet | None = unseen_net(artifact, window_as_of.replace(tzinfo=UTC))
@@ -137,9 +139,3 @@ def _champion(
     interval = log_loss_difference(window.labels, scores, theirs, level=settings.gate.level)
     difference = Difference(interval.mean, interval.low, interval.high)
     return ChampionFigures(champion.model_version, net.net, quality_of(window, theirs), difference)
-
-
-def _same_labels(settings: Settings, model: RegisteredModel, artifact: Artifact | None = None) -> bool:
-    metadata = (artifact or read_artifact(model.artifact)).metadata
-    labels = settings.labels
-    return (metadata.horizon_days, metadata.event_types) == (labels.horizon_days, labels.event_types)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import numpy as np
 from propensity.baselines import SIMPLE, FitOptions, chosen
 from propensity.errors import TrainingError
 from propensity.evaluation.bootstrap import Interval
+from propensity.evaluation.by_event import evaluate_by_event
 from propensity.evaluation.evaluation import Evaluation
 from propensity.evaluation.evidence import Evidence, evidence_of
 from propensity.evaluation.kept_baselines import inputs_of, predict_or_recall
@@ -27,7 +28,7 @@ from propensity.models.artifact import Artifact, read_artifact
 from propensity.models.registry import RegisteredModel, add_metrics, find_model, model_for
 from propensity.progress import Progress, silent
 from propensity.scoring.scorer import Scorer
-from propensity.simulation.truth import oracle, truth_id
+from propensity.simulation.truth import oracle_at_least, truth_id
 from propensity.training.training_set import training_set
 from propensity.warehouse.runs import fingerprint
 
@@ -52,6 +53,7 @@ class ModelEvaluation:
         evidence: The model's curves, differences from each baseline, and slices of customers.
         report: Markdown file with the table; a `.json` beside it holds every figure.
         oracle: Figures of the true propensities, where those of a simulated window are stored: no model can beat them.
+        by_event: Figures of each event type beyond the first, see `evaluate_by_event`; empty for two classes.
     """
 
     model: RegisteredModel
@@ -64,6 +66,7 @@ class ModelEvaluation:
     evidence: Evidence
     report: Path
     oracle: Evaluation | None = None
+    by_event: dict[str, dict[str, Evaluation]] = field(default_factory=dict)
 
 
 def evaluate_model(
@@ -87,6 +90,7 @@ def evaluate_model(
     Raises:
         MissingSnapshotError: Features or labels of the window, or of the model's training, are missing.
         TrainingError: The model was trained on label windows that end after `as_of`: the figures would be flattered.
+            Or it predicts other labels than the settings name.
         LookupFailedError: There is no baseline of a name.
         RuntimeMissingError: A baseline needs a package that isn't installed.
 
@@ -101,6 +105,7 @@ def evaluate_model(
             f"{as_of.isoformat()}: it has seen that window. Choose a later --as-of or an earlier model."
         )
     artifact = read_artifact(model.artifact)
+    _check_labels(settings, artifact)
     day = as_of.astimezone(settings.zone).date()
     report = report_path(settings, model.model_version, as_of)
     options = FitOptions(horizon_days=artifact.metadata.horizon_days, threads=settings.threads)
@@ -127,6 +132,16 @@ def evaluate_model(
         {name: evaluation.to_dict() for name, evaluation in result.evaluations.items()},
     )
     return result
+
+
+def _check_labels(settings: Settings, artifact: Artifact) -> None:
+    theirs, ours = artifact.metadata, settings.labels
+    if (theirs.horizon_days, theirs.event_types) != (ours.horizon_days, ours.event_types):
+        raise TrainingError(
+            f"Model {theirs.model_version!r} predicts {' or '.join(theirs.event_types)} within {theirs.horizon_days} "
+            f"days, but labels are {' or '.join(ours.event_types)} within {ours.horizon_days}. Set labels.event_types "
+            "and labels.horizon_days as they were for that model, or train one for these: propensity train --help"
+        )
 
 
 def report_path(settings: Settings, model_version: str, as_of: datetime) -> Path:
@@ -167,9 +182,9 @@ def _evaluate(
     test, training = built.examples.at(is_test), built.examples.at(~is_test)
     window = HoldoutWindow.from_examples(test, training, built.dictionary, built.categories.names)
     scorer = Scorer(artifact.model)
-    scores = {
-        NET: window.align(scorer.score_examples(test), scorer.category_index, artifact.model.unseen_category_prior)
-    }
+    reached = scorer.examples_at_least(test)
+    unseen = artifact.model.unseen_category_prior
+    scores = {NET: window.align(reached[:, 0], scorer.category_index, unseen)}
     progress("evaluation", 2, steps)
     seconds = {}
     for number, name in enumerate(comparison.names):
@@ -192,10 +207,22 @@ def _evaluate(
     evidence = evidence_of(window, scores[NET], rivals, attribute_groups(test, built.dictionary), bounds)
     gain = evidence.differences[rival]["log_loss"]
     known = truth_id(settings, as_of) is not None
-    best = measure(window, oracle(settings, as_of, window.customer_id)).evaluation if known else None
+    truth = oracle_at_least(settings, as_of, window.customer_id) if known else None
+    best = None if truth is None else measure(window, truth[:, 0]).evaluation
+    by_event = evaluate_by_event(
+        test,
+        training,
+        built.dictionary,
+        built.categories.names,
+        event_types=artifact.metadata.event_types,
+        reached=reached,
+        category_index=scorer.category_index,
+        prior=unseen,
+        truth=truth,
+    )
     progress("evaluation", steps, steps)
     return ModelEvaluation(
-        model, as_of, evaluations, window.describe(), rival, gain, seconds, evidence, comparison.report, best
+        model, as_of, evaluations, window.describe(), rival, gain, seconds, evidence, comparison.report, best, by_event
     )
 
 
@@ -208,6 +235,10 @@ def _write(result: ModelEvaluation, inputs: str, title: str) -> None:
         f"Log loss of the net less that of {result.rival}: {result.gain.mean:.4f}, "
         f"paired 95 % interval {result.gain.low:.4f} to {result.gain.high:.4f}.\n\nSeconds to fit and calibrate: "
         f"{', '.join(f'{name} {seconds:.1f}' for name, seconds in result.fit_seconds.items())}.\n"
+        + "".join(
+            f"\n## {event_type}\n\nThis event or one of more commitment.\n\n{to_markdown(evaluations)}"
+            for event_type, evaluations in result.by_event.items()
+        )
     )
     figures = {
         "inputs": inputs,
@@ -219,6 +250,11 @@ def _write(result: ModelEvaluation, inputs: str, title: str) -> None:
         "evidence": result.evidence.to_dict(),
         "oracle": None if result.oracle is None else result.oracle.to_dict(),
     }
+    if result.by_event:
+        figures["by_event"] = {
+            event_type: {name: evaluation.to_dict() for name, evaluation in evaluations.items()}
+            for event_type, evaluations in result.by_event.items()
+        }
     # The figures last: they are what says that the report is finished.
     result.report.with_suffix(".json").write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -244,4 +280,8 @@ def _read(path: Path, inputs: str, model: RegisteredModel, as_of: datetime) -> M
         evidence,
         path.with_suffix(".md"),
         None if figures.get("oracle") is None else Evaluation.from_dict(figures["oracle"]),
+        {
+            event_type: {name: Evaluation.from_dict(values) for name, values in written.items()}
+            for event_type, written in figures.get("by_event", {}).items()
+        },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -83,7 +84,9 @@ def apply_repository(settings: Settings) -> bool:
     Side effects: writes Feast's registry (by one rename) and creates online tables.
     """
     sources = {path.name: path.read_text() for path in sorted(repository().glob("*.py"))}
-    state = fingerprint(store_options(settings), sources, settings.online_full_vectors, settings.region)
+    # With two classes the state is the one it was before there were more.
+    classes = () if settings.labels.n_classes == 2 else (settings.labels.event_types,)
+    state = fingerprint(store_options(settings), sources, settings.online_full_vectors, settings.region, *classes)
     marker = settings.home / "feast" / f"applied-{settings.region}"
     if marker.is_file() and _registry(settings).is_file() and marker.read_text() == state:
         return False
@@ -109,6 +112,7 @@ def feast_command(settings: Settings, arguments: list[str]) -> Iterator[tuple[li
         "PROPENSITY_HOME": str(settings.home),
         "PROPENSITY_REGION": settings.region,
         "PROPENSITY_ONLINE_FULL_VECTORS": str(settings.online_full_vectors),
+        "PROPENSITY_LABELS__EVENT_TYPES": json.dumps(settings.labels.event_types),
         "TZ": "UTC",
         "FEAST_USAGE": "False",
         "PYTHONWARNINGS": "ignore",

@@ -66,6 +66,7 @@ class SignalFile:
 
 SIGNAL_FILES: tuple[SignalFile, ...] = (
     SignalFile("purchases_by_category", "purchases", "category", category_aligned=True),
+    SignalFile("views_by_category", "purchases", "category", category_aligned=True),
     SignalFile("product_types", "products", "product_type"),
     SignalFile("departments", "products", "department"),
     SignalFile("brands", "products", "brand"),

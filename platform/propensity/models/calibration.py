@@ -103,8 +103,21 @@ def class_probabilities(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
 
 def propensity(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Turn margins (n, K - 1, n_categories) into the probability of a class above 0, (n, n_categories)."""
+    return at_least(margins)[:, 0]
+
+
+def at_least(margins: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Turn margins (n, K - 1, n_categories) into the probabilities of class k or a higher one, k = 1 .. K - 1.
+
+    The first is the propensity, the probability of a class above 0; same shape as the margins.
+    """
     if margins.shape[1] == 1:
-        odds = np.exp(-margins[:, 0])
+        odds = np.exp(-margins)
         odds += 1.0
         return np.reciprocal(odds, out=odds)
-    return 1.0 - class_probabilities(margins)[:, 0]
+    classes = class_probabilities(margins)
+    reached = np.cumsum(classes[:, :0:-1], axis=1, dtype=np.float32)[:, ::-1]
+    # What is rounded away must not leave a class likelier than itself and the higher ones together, or than 1.
+    reached[:, 0] = np.minimum(1.0 - classes[:, 0], 1.0)
+    np.minimum.accumulate(reached, axis=1, out=reached)
+    return np.ascontiguousarray(reached)

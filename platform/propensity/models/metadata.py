@@ -21,6 +21,7 @@ class TrainingFacts(BaseModel):
         validation_as_of: As_of of early stopping and calibration.
         data_fingerprint: Of features and labels trained on.
         settings: Hyper-parameters.
+        previous_model: Version of the model whose weights the nets started from; None if they were new.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +35,7 @@ class TrainingFacts(BaseModel):
     validation_as_of: datetime
     data_fingerprint: str
     settings: dict[str, Any]
+    previous_model: str | None = None
 
 
 class CategoryEntry(BaseModel):

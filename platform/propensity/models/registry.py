@@ -113,6 +113,12 @@ def model_for(settings: Settings, as_of: datetime) -> RegisteredModel:
     )
 
 
+def predicts_labels(settings: Settings, artifact: Artifact) -> bool:
+    """Return whether the model predicts the labels that the settings name: the same events within the same days."""
+    labels, metadata = settings.labels, artifact.metadata
+    return (metadata.horizon_days, metadata.event_types) == (labels.horizon_days, labels.event_types)
+
+
 def register_model(settings: Settings, artifact: Artifact, trained_as_of: datetime) -> RegisteredModel:
     """Record an artifact as a challenger; one that was registered before keeps its state.
 

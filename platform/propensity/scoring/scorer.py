@@ -13,11 +13,18 @@ import numpy as np
 import pyarrow as pa
 from threadpoolctl import ThreadpoolController
 
-from propensity.columns import CUSTOMER_ID, EVENT_TIMESTAMP, PROPENSITIES, TOP_CATEGORIES, TOP_PROPENSITIES
+from propensity.columns import (
+    CLASS_PROPENSITIES,
+    CUSTOMER_ID,
+    EVENT_TIMESTAMP,
+    PROPENSITIES,
+    TOP_CATEGORIES,
+    TOP_PROPENSITIES,
+)
 from propensity.errors import InputError
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.models.artifact import read_artifact
-from propensity.models.calibration import propensity
+from propensity.models.calibration import at_least
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,7 +89,8 @@ class Scorer:
         Returns:
             customer_id and event_timestamp as given; `propensities` list<float32>: probability that the class
             is above 0, in the order of `category_index`; `top_categories` list<int32>: stable indices of the
-            `top_k` highest, highest first, and `top_propensities` list<float32>.
+            `top_k` highest, highest first, and `top_propensities` list<float32>. With more classes than two also
+            `class_propensities`, see `columns.CLASS_PROPENSITIES`.
 
         Raises:
             InputError: A column is missing or a vector is malformed.
@@ -94,7 +102,8 @@ class Scorer:
         if not pairs:
             raise InputError(f"No feature vectors. Existing columns: {', '.join(batch.schema.names)}")
         features = csr_from_lists(pairs, self.model.encoder.n_features)
-        scores = self._scores(features, self._prior, np.zeros(batch.num_rows, np.int32))
+        reached = self._reached(features, self._prior, np.zeros(batch.num_rows, np.int32))
+        scores = reached[:, 0]
         top = _top(scores, self._top_k)
         columns = {
             CUSTOMER_ID: batch.column(CUSTOMER_ID),
@@ -103,6 +112,9 @@ class Scorer:
             TOP_CATEGORIES: _lists(self.category_index[top], pa.int32()),
             TOP_PROPENSITIES: _lists(np.take_along_axis(scores, top, axis=1), pa.float32()),
         }
+        if reached.shape[1] > 1:
+            higher = reached[:, 1:].reshape(len(reached), -1)
+            columns[CLASS_PROPENSITIES] = _lists(higher, pa.float32())
         return pa.RecordBatch.from_pydict(columns)
 
     def score_examples(self, examples: Examples) -> npt.NDArray[np.float32]:
@@ -110,17 +122,24 @@ class Scorer:
 
         A category of the catalogue that isn't in `category_index` has `model.unseen_category_prior`.
         """
-        prior = self.model.encoder.prior(examples.popularity)
-        return self._scores(examples.features, prior, examples.as_of_position)
+        return self.examples_at_least(examples)[:, 0]
 
-    def _scores(
+    def examples_at_least(self, examples: Examples) -> npt.NDArray[np.float32]:
+        """Return the probabilities of class k or a higher one, float32, (n_examples, K - 1, n_categories).
+
+        As `score_examples`, which gives those of k = 1.
+        """
+        prior = self.model.encoder.prior(examples.popularity)
+        return self._reached(examples.features, prior, examples.as_of_position)
+
+    def _reached(
         self, features: csr_matrix, prior: npt.NDArray[np.float32], as_of_position: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.float32]:
-        scores = np.empty((features.shape[0], len(self.categories)), np.float32)
+        scores = np.empty((features.shape[0], self.model.n_classes - 1, len(self.categories)), np.float32)
         # One thread: two scorers on two cores don't contend, and a sum isn't split differently elsewhere.
         with self._blas.limit(limits=1, user_api="blas"):
             for start, margins in self._margins(features, prior, as_of_position):
-                scores[start : start + len(margins)] = propensity(margins)
+                scores[start : start + len(margins)] = at_least(margins)
         return scores
 
     def _margins(self, features: csr_matrix, prior: Any, as_of_position: Any) -> Iterator[tuple[int, Any]]:

@@ -22,7 +22,7 @@ from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.lake import Lake
 from propensity.warehouse.regions import check_region
 from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
-from propensity.warehouse.schemas import PROPENSITY_SCHEMA
+from propensity.warehouse.schemas import CLASS_PROPENSITY_SCHEMA, PROPENSITY_SCHEMA
 from propensity.warehouse.sql_views import refresh_views
 
 if TYPE_CHECKING:
@@ -96,7 +96,12 @@ def score(
         time.monotonic() - started,
         # The rows' own: Feast takes the newest by it, SQL by the record's, and the two must agree.
         _created_timestamp(file),
-        {"model_version": model.model_version, "snapshot": snapshot.run_id, "inputs": inputs},
+        {
+            "model_version": model.model_version,
+            "event_types": list(artifact.metadata.event_types),
+            "snapshot": snapshot.run_id,
+            "inputs": inputs,
+        },
     )
     refresh_views(settings)
     with catalogue_session(settings) as session:
@@ -133,13 +138,14 @@ def _write(
     n_categories = 1 + max(entry.category_index for entry in artifact.metadata.categories)
     shares = popularity(settings, snapshot, n_categories)
     scorer = Scorer(artifact.model, dict(enumerate(shares.tolist())), top_k=settings.top_k)
+    schema = PROPENSITY_SCHEMA if artifact.metadata.n_classes == 2 else CLASS_PROPENSITY_SCHEMA
     created = pa.scalar(created_timestamp, pa.timestamp("us", "UTC"))
     done = 0
     with (
         lake.new_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, snapshot.as_of) as directory,
         pq.ParquetWriter(
             directory / PART,
-            PROPENSITY_SCHEMA,
+            schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=[columns.REGION, columns.MODEL_VERSION, columns.RUN_ID],
@@ -156,8 +162,8 @@ def _write(
             }
             writer.write_batch(
                 pa.RecordBatch.from_arrays(
-                    [constant[name] if name in constant else scores.column(name) for name in PROPENSITY_SCHEMA.names],
-                    schema=PROPENSITY_SCHEMA,
+                    [constant[name] if name in constant else scores.column(name) for name in schema.names],
+                    schema=schema,
                 )
             )
             done += n

@@ -24,6 +24,8 @@ class Customers:
         rhythm: g_i, row of `world.RHYTHMS`, int64, (n_customers,).
         joins: Day from which they may buy, float64, (n_customers,).
         received: Whether each got each campaign, bool, (n_campaigns, n_customers).
+        curiosity: q_i, how many views of a category of average attraction an expected purchase comes with, float64,
+            (n_customers,).
     """
 
     first: int
@@ -31,6 +33,7 @@ class Customers:
     rhythm: npt.NDArray[np.int64]
     joins: npt.NDArray[np.float64]
     received: npt.NDArray[np.bool_]
+    curiosity: npt.NDArray[np.float64]
 
     def __len__(self) -> int:
         """Return the number of customers."""
@@ -78,4 +81,7 @@ def make_customers(world: World, chunk: int) -> Customers:
     joins = np.where(rng.random(count) < population.cold_start, population.days * rng.uniform(0, 0.9, count), 0.0)
     begins = np.array([campaign.begins for campaign in world.campaigns])
     received = (rng.random((len(begins), count)) < population.campaign_share) & (joins < begins[:, None])
-    return Customers(first, rate, rhythm, joins, received)
+    # From a stream of its own, so that views change nothing else.
+    spread = chunk_generator(population, chunk, 5).standard_normal(count) * population.browsing_spread
+    curiosity = population.views_per_purchase * np.exp(spread - population.browsing_spread**2 / 2)
+    return Customers(first, rate, rhythm, joins, received, curiosity)

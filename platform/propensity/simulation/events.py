@@ -1,4 +1,4 @@
-"""A chunk's purchases and coupons as rows of the platform's event schema."""
+"""A chunk's purchases, views and coupons as rows of the platform's event schema."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from propensity.simulation.customers import chunk_generator, customer_names, draw_factors, make_customers
 from propensity.simulation.purchases import make_purchases
+from propensity.simulation.views import make_views
 from propensity.simulation.world import ITEMS_PER_TYPE, category_name
 from propensity.warehouse.schemas import INSTANT
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from propensity.simulation.customers import Customers
     from propensity.simulation.purchases import Purchases
+    from propensity.simulation.views import Views
     from propensity.simulation.world import World
 
 DAY_MICROSECONDS: Final = 86_400_000_000
@@ -31,7 +33,7 @@ AGE_LIMITS: Final = (-0.7, 0.1, 0.9)
 
 
 def events_of_chunk(world: World, chunk: int, start: datetime) -> pa.Table:
-    """Return a chunk's events: purchases by customer, category and time, then received campaigns.
+    """Return a chunk's events: purchases by customer, category and time, then views, then received campaigns.
 
     Args:
         chunk: 0 .. population.chunks - 1.
@@ -39,11 +41,11 @@ def events_of_chunk(world: World, chunk: int, start: datetime) -> pa.Table:
     """
     customers = make_customers(world, chunk)
     purchases = make_purchases(world, customers, chunk)
-    rng = chunk_generator(world.population, chunk, 2)
-    return pa.concat_tables(
-        [_purchase_rows(world, customers, purchases, start, rng), _campaign_rows(world, customers, start)],
-        promote_options="default",
-    )
+    rows = [_purchase_rows(world, customers, purchases, start, chunk_generator(world.population, chunk, 2))]
+    if world.population.views_per_purchase:
+        views = make_views(world, customers, chunk)
+        rows.append(_view_rows(world, customers, views, start, chunk_generator(world.population, chunk, 7)))
+    return pa.concat_tables([*rows, _campaign_rows(world, customers, start)], promote_options="default")
 
 
 def customers_of_chunk(world: World, chunk: int) -> pa.Table:
@@ -70,26 +72,17 @@ def _purchase_rows(
     world: World, customers: Customers, purchases: Purchases, start: datetime, rng: np.random.Generator
 ) -> pa.Table:
     category, count = purchases.category, len(purchases.day)
-    in_category = _zipf_draw(world.types[category], world.population.zipf, rng)
-    product_type = world.first_type[category] + in_category
-    item = _zipf_draw(np.full(count, ITEMS_PER_TYPE), world.population.zipf, rng)
+    items = _item_columns(world, category, rng)
     quantity = rng.geometric(0.75, count).astype(np.float64)
     full = np.round(quantity * world.price[category] * np.exp(rng.normal(0, 0.3, count)), 2).clip(0.02)
     promoted = purchases.lifted | (rng.random(count) < 0.1)
     discount = np.where(promoted, np.round(0.2 * full, 2), 0.0)
-    names = pa.array([category_name(number) for number in range(len(world.popularity))])
-    numbers = np.arange(len(world.popularity))
-    departments = pa.array([f"DEPARTMENT {number // CATEGORIES_PER_DEPARTMENT:04d}" for number in numbers])
     return pa.table(
         {
             "customer_id": pa.array(customers.names).take(pa.array(purchases.customer)),
             "event_timestamp": pa.array(instants(purchases.day, start)).cast(INSTANT),
             "event_type": _repeated("purchase", count),
-            "item_id": _numbered("item ", product_type * ITEMS_PER_TYPE + item),
-            "category": names.take(pa.array(category)),
-            "product_type": _numbered("type ", product_type),
-            "department": departments.take(pa.array(category)),
-            "brand": _numbered("brand ", product_type % BRANDS),
+            **items,
             "quantity": quantity,
             "value": np.round(full - discount, 2),
             "discount": discount,
@@ -99,6 +92,33 @@ def _purchase_rows(
             "campaign_type": pa.nulls(count, pa.string()),
         }
     )
+
+
+def _view_rows(world: World, customers: Customers, views: Views, start: datetime, rng: np.random.Generator) -> pa.Table:
+    return pa.table(
+        {
+            "customer_id": pa.array(customers.names).take(pa.array(views.customer)),
+            "event_timestamp": pa.array(instants(views.day, start)).cast(INSTANT),
+            "event_type": _repeated("view", len(views.day)),
+            **_item_columns(world, views.category, rng),
+        }
+    )
+
+
+def _item_columns(world: World, category: npt.NDArray[np.int64], rng: np.random.Generator) -> dict[str, pa.Array]:
+    """Draw an item of each category; return the columns that name it and what it belongs to."""
+    product_type = world.first_type[category] + _zipf_draw(world.types[category], world.population.zipf, rng)
+    item = _zipf_draw(np.full(len(category), ITEMS_PER_TYPE), world.population.zipf, rng)
+    numbers = range(len(world.popularity))
+    names = pa.array([category_name(number) for number in numbers])
+    departments = pa.array([f"DEPARTMENT {number // CATEGORIES_PER_DEPARTMENT:04d}" for number in numbers])
+    return {
+        "item_id": _numbered("item ", product_type * ITEMS_PER_TYPE + item),
+        "category": names.take(pa.array(category)),
+        "product_type": _numbered("type ", product_type),
+        "department": departments.take(pa.array(category)),
+        "brand": _numbered("brand ", product_type % BRANDS),
+    }
 
 
 def _campaign_rows(world: World, customers: Customers, start: datetime) -> pa.Table:

@@ -44,6 +44,9 @@ class Population:
         campaign_days: How long that is.
         cold_start: Share of the customers that join later than the first day.
         new_categories: Share of the categories that open later than the first day.
+        views_per_purchase: Mean views of a category for each purchase in it; 0 makes no views.
+        browsing_spread: Standard deviation of the logarithm of how much more than others a customer views for each
+            purchase, and of how much more than others a category is viewed.
     """
 
     customers: int = 1000
@@ -68,6 +71,8 @@ class Population:
     campaign_days: int = 14
     cold_start: float = 0.3
     new_categories: float = 0.05
+    views_per_purchase: float = 0.0
+    browsing_spread: float = 0.5
 
     def __post_init__(self) -> None:
         """Raise SettingsError where a value is out of range."""
@@ -84,12 +89,12 @@ class Population:
     @property
     def name(self) -> str:
         """12 hex digits that name the parameters."""
-        return fingerprint(VERSION, asdict(self))
+        return fingerprint(VERSION, self._parameters())
 
     @property
     def chunk_customers(self) -> int:
         """Customers that are simulated at once. Depends on the parameters alone: each chunk has its own seed."""
-        points = self.purchases_per_day * self.days * (1 + self.max_cycle) / 2
+        points = self.purchases_per_day * self.days * ((1 + self.max_cycle) / 2 + self.views_per_purchase)
         return max(1, min(self.customers, int(CHUNK_CELLS / max(self.categories, points))))
 
     @property
@@ -99,13 +104,18 @@ class Population:
 
     def to_json(self) -> str:
         """Return the parameters as JSON text."""
-        return json.dumps(asdict(self), default=str, indent=2) + "\n"
+        return json.dumps(self._parameters(), default=str, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Population:
         """Read what `to_json` returned."""
         values: dict[str, Any] = json.loads(text)
         return cls(**(values | {"start": date.fromisoformat(values["start"])}))
+
+    def _parameters(self) -> dict[str, Any]:
+        """Return what fixes the events: a population without views has the name it had before there were any."""
+        values = asdict(self)
+        return values if self.views_per_purchase else {name: values[name] for name in values if name not in OF_VIEWS}
 
 
 LIMITS: Final = (
@@ -129,8 +139,12 @@ LIMITS: Final = (
     ("campaign_days", 1, 365),
     ("cold_start", 0, 1),
     ("new_categories", 0, 0.9),
+    ("views_per_purchase", 0, 100),
+    ("browsing_spread", 0, 3),
 )
 """Least and most of each number."""
+
+OF_VIEWS: Final = ("views_per_purchase", "browsing_spread")
 
 STEADY: Final[dict[str, Any]] = {
     "taste_rank": 3,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from propensity.simulation.customers import chunk_generator
+from propensity.simulation.points import draw_points
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -40,11 +41,11 @@ def make_purchases(world: World, customers: Customers, chunk: int) -> Purchases:
     purchase. So gaps are Erlang(k_c) in effective time and the process is stationary from the day the customer joins.
     """
     rng = chunk_generator(world.population, chunk, 1)
-    pair, day, lifted = (np.concatenate(parts) for parts in zip(*_stages(world, customers, rng), strict=True))
+    stages = draw_points(world, customers, world.cycle, rng)
     n_categories = len(world.popularity)
     offset = (rng.random(customers.rate.shape) * world.cycle).astype(np.int64).ravel()
-    order = np.lexsort((day, pair))
-    pair, day, lifted = pair[order], day[order], lifted[order]
+    order = np.lexsort((stages.day, stages.pair))
+    pair, day, lifted = stages.pair[order], stages.day[order], stages.lifted[order]
     customer, category = np.divmod(pair, n_categories)
     if world.population.max_cycle == 1:
         return Purchases(customer, category, day, lifted)
@@ -52,30 +53,3 @@ def make_purchases(world: World, customers: Customers, chunk: int) -> Purchases:
     number = np.arange(len(pair)) - np.repeat(begins, np.diff(begins, append=len(pair)))
     kept = (number + offset[pair] + 1) % world.cycle[category] == 0
     return Purchases(customer[kept], category[kept], day[kept], lifted[kept])
-
-
-def _stages(
-    world: World, customers: Customers, rng: np.random.Generator
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]]:
-    """Return (pair, day, lifted) of the hidden stages: those of everyday life, then those of each campaign."""
-    n_categories = len(world.popularity)
-    everything = np.arange(n_categories)
-    joined = world.elapsed(customers.rhythm[:, None], everything, customers.joins[:, None])
-    span = world.effective_days[customers.rhythm, :, -1] - joined
-    counts = rng.poisson(world.cycle * customers.rate * span).ravel()
-    pair = np.repeat(np.arange(counts.size), counts)
-    effective = joined.ravel()[pair] + rng.random(len(pair)) * span.ravel()[pair]
-    day = world.day_at(customers.rhythm[pair // n_categories], pair % n_categories, effective)
-    found = [(pair, day, np.zeros(len(pair), bool))]
-    for campaign in world.campaigns:
-        reached = np.flatnonzero(customers.received[campaign.number])
-        rhythm, category = customers.rhythm[reached], np.full(len(reached), campaign.category)
-        begin = world.elapsed(rhythm, category, np.full(len(reached), campaign.begins))
-        span = world.elapsed(rhythm, category, np.full(len(reached), campaign.ends)) - begin
-        rate = world.population.campaign_lift * customers.rate[reached, campaign.category]
-        counts = rng.poisson(world.cycle[campaign.category] * rate * span)
-        who = np.repeat(np.arange(len(reached)), counts)
-        effective = begin[who] + rng.random(len(who)) * span[who]
-        day = world.day_at(rhythm[who], category[who], effective)
-        found.append((reached[who] * n_categories + campaign.category, day, np.ones(len(who), bool)))
-    return found

@@ -42,7 +42,7 @@ class Simulation:
 
     Attributes:
         population: Its parameters.
-        events: In the lake, purchases and received campaigns.
+        events: In the lake: purchases, views and received campaigns.
         new_events: Of those, what this call brought.
         quarantined: Rows set aside; there should be none.
     """
@@ -118,7 +118,7 @@ def start_of(settings: Settings, population: Population) -> datetime:
 def _claim_region(settings: Settings, population: Population) -> None:
     """Keep the parameters, unless the region holds something else."""
     kept = _kept(settings)
-    if kept is not None and Population.from_json(kept.read_text()) != population:
+    if kept is not None and Population.from_json(kept.read_text()).name != population.name:
         raise InputError(
             f"Region {settings.region!r} holds a simulated population of other parameters ({kept}). "
             "Simulate into another one: --region NAME, or another --home."
@@ -150,6 +150,7 @@ def _source(population: Population) -> str:
 def _parts(population: Population) -> list[range]:
     """Divide the chunks into imports."""
     chunk_events = population.chunk_customers * population.purchases_per_day * population.days
+    chunk_events *= 1 + population.views_per_purchase
     step = max(1, int(PART_EVENTS / max(1.0, chunk_events)))
     return [range(first, min(first + step, population.chunks)) for first in range(0, population.chunks, step)]
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from propensity import columns
 from propensity.errors import InputError, MissingSnapshotError, SettingsError
 from propensity.progress import Progress, silent
-from propensity.simulation.propensities import Window, truth_of_chunk
+from propensity.simulation.propensities import EVENT_TYPES, Window, truth_of_chunk
 from propensity.simulation.service import simulated_population, start_of
 from propensity.simulation.world import category_name, last_day, make_world
 from propensity.warehouse.categories import load_categories
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from propensity.settings import Settings
+    from propensity.simulation.population import Population
 
 TABLE: Final = "simulated_truth"
 TRUTH_SCHEMA: Final = pa.schema(
@@ -41,6 +42,8 @@ TRUTH_SCHEMA: Final = pa.schema(
     ]
 )
 """`event_timestamp` is the as_of; `propensities` in the order of category_index."""
+CLASSES_SCHEMA: Final = TRUTH_SCHEMA.append(pa.field(columns.CLASS_PROPENSITIES, pa.list_(pa.float32())))
+"""With more classes than two: the same column as the scores have, see `columns.CLASS_PROPENSITIES`."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ def store_truth(settings: Settings, as_of: datetime, progress: Progress = silent
 
     Raises:
         LookupFailedError: The region holds no simulated population.
-        SettingsError: The window isn't within the simulated time, labels are more than purchases, or the region was
-            simulated in another time zone.
+        SettingsError: The window isn't within the simulated time, labels are of events that were not simulated, or the
+            region was simulated in another time zone.
         InputError: The region knows a category that was not simulated.
 
     Side effects: writes `lake/simulated_truth`; the same again writes nothing. Memory is that of a chunk.
@@ -84,11 +87,7 @@ def store_truth(settings: Settings, as_of: datetime, progress: Progress = silent
             f"The label window of {settings.labels.horizon_days} days from {as_of.isoformat()} isn't within the "
             f"simulated time, {population.start} to {last_day(population)}. Choose another --as-of."
         )
-    if settings.labels.event_types != ("purchase",):
-        raise SettingsError(
-            f"labels.event_types {list(settings.labels.event_types)}: true propensities are those of purchases. "
-            "Leave the setting at its default."
-        )
+    _check_event_types(settings, population)
     world = make_world(population)
     # Of a category that nobody ever bought the platform doesn't know.
     numbers = {category_name(number): number for number in range(population.categories)}
@@ -102,12 +101,12 @@ def store_truth(settings: Settings, as_of: datetime, progress: Progress = silent
     if not lake.has_run(TABLE, settings.region, run_id, as_of):
         with (
             lake.new_run(TABLE, settings.region, run_id, as_of) as directory,
-            pq.ParquetWriter(directory / "part-0.parquet", TRUTH_SCHEMA, compression="zstd") as writer,
+            pq.ParquetWriter(directory / "part-0.parquet", _schema(settings), compression="zstd") as writer,
         ):
             for chunk in range(population.chunks):
-                truth = truth_of_chunk(world, chunk, window)
-                rows = _rows(truth.customer_id, truth.propensities[:, order])
-                writer.write_table(_with_constants(rows, settings.region, run_id, as_of))
+                truth = truth_of_chunk(world, chunk, window, settings.labels.event_types)
+                rows = _rows(truth.customer_id, truth.at_least[:, :, order])
+                writer.write_table(_with_constants(rows, settings.region, run_id, as_of, _schema(settings)))
                 progress("truth", chunk + 1, population.chunks)
     directory = lake.run_directory(TABLE, settings.region, run_id, as_of)
     customers, total, pairs = 0, 0.0, 0
@@ -131,13 +130,30 @@ def truth_id(settings: Settings, as_of: datetime) -> str | None:
 
 
 def oracle(settings: Settings, as_of: datetime, customer_id: npt.NDArray[np.object_]) -> npt.NDArray[np.float32]:
-    """Return the stored true propensities of these customers. Read-only.
+    """Return the stored true propensities of these customers: those of a class above 0. Read-only.
 
     Args:
         customer_id: Customers in the order wanted, e.g. `HoldoutWindow.customer_id`, (n_customers,).
 
     Returns:
         float32, (n_customers, n_categories), columns in the order of category_index.
+
+    Raises:
+        As `oracle_at_least`.
+    """
+    return oracle_at_least(settings, as_of, customer_id)[:, 0]
+
+
+def oracle_at_least(
+    settings: Settings, as_of: datetime, customer_id: npt.NDArray[np.object_]
+) -> npt.NDArray[np.float32]:
+    """Return the stored true probabilities of class k or a higher one, k = 1 .. K - 1, of these customers. Read-only.
+
+    Args:
+        customer_id: Customers in the order wanted, (n_customers,).
+
+    Returns:
+        float32, (n_customers, K - 1, n_categories), columns in the order of category_index.
 
     Raises:
         MissingSnapshotError: None are stored for the window.
@@ -150,14 +166,18 @@ def oracle(settings: Settings, as_of: datetime, customer_id: npt.NDArray[np.obje
             f"--as-of {as_of.astimezone(settings.zone).date()}"
         )
     wanted = pa.array(customer_id, pa.string())
-    values = np.empty((len(wanted), len(load_categories(settings))), dtype=np.float32)
+    width = settings.labels.n_classes - 1
+    values = np.empty((len(wanted), width, len(load_categories(settings))), dtype=np.float32)
     found = np.zeros(len(wanted), bool)
     (file,) = Lake(settings.lake).files(TABLE, settings.region, run_id=run_id, as_of=as_of)
-    for batch in pq.ParquetFile(file).iter_batches(columns=[columns.CUSTOMER_ID, columns.PROPENSITIES]):
+    lists = [columns.PROPENSITIES] + [columns.CLASS_PROPENSITIES] * (width > 1)
+    for batch in pq.ParquetFile(file).iter_batches(columns=[columns.CUSTOMER_ID, *lists]):
         at = pc.index_in(wanted, batch.column(0))
         rows = np.flatnonzero(at.is_valid().to_numpy(zero_copy_only=False))
-        block = batch.column(1).flatten().to_numpy().reshape(len(batch), -1)
-        values[rows] = block[at.drop_null().to_numpy()]
+        block = np.hstack(
+            [batch.column(name).flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1) for name in lists]
+        )
+        values[rows] = block.reshape(len(batch), *values.shape[1:])[at.drop_null().to_numpy()]
         found[rows] = True
     if not found.all():
         raise InputError(
@@ -169,18 +189,46 @@ def oracle(settings: Settings, as_of: datetime, customer_id: npt.NDArray[np.obje
 
 def _run_id(settings: Settings, as_of: datetime) -> str:
     names = load_categories(settings).names
+    types = settings.labels.event_types
     inputs = (simulated_population(settings).name, as_of.isoformat(), settings.labels.horizon_days, names)
-    return f"truth-{fingerprint(*inputs)}"
+    # That of purchases alone keeps the name it had before there were views.
+    return f"truth-{fingerprint(*inputs, *(() if types == ('purchase',) else (types,)))}"
 
 
-def _rows(customer_id: npt.NDArray[np.str_], propensities: npt.NDArray[np.float32]) -> pa.Table:
-    count, width = propensities.shape
+def _check_event_types(settings: Settings, population: Population) -> None:
+    """Raise SettingsError unless all event types of the labels were simulated."""
+    simulated = EVENT_TYPES if population.views_per_purchase else ("purchase",)
+    if unknown := [each for each in settings.labels.event_types if each not in simulated]:
+        advice = (
+            "Simulate views into another region: propensity simulate --views-per-purchase 1"
+            if unknown[0] in EVENT_TYPES
+            else f"Known: {', '.join(EVENT_TYPES)}"
+        )
+        raise SettingsError(
+            f"labels.event_types names {unknown[0]!r}, which region {settings.region!r} has no simulated events of: "
+            f"nobody knows its truth. {advice}."
+        )
+
+
+def _schema(settings: Settings) -> pa.Schema:
+    return TRUTH_SCHEMA if settings.labels.n_classes == 2 else CLASSES_SCHEMA
+
+
+def _rows(customer_id: npt.NDArray[np.str_], at_least: npt.NDArray[np.float32]) -> pa.Table:
+    """Return customers and lists; `at_least` is (n_customers, K - 1, n_categories)."""
+    rows = {columns.CUSTOMER_ID: pa.array(customer_id), columns.PROPENSITIES: _lists(at_least[:, 0])}
+    if at_least.shape[1] > 1:
+        rows[columns.CLASS_PROPENSITIES] = _lists(at_least[:, 1:].reshape(len(at_least), -1))
+    return pa.table(rows)
+
+
+def _lists(matrix: npt.NDArray[np.float32]) -> pa.ListArray:
+    count, width = matrix.shape
     offsets = np.arange(0, count * width + 1, max(width, 1), dtype=np.int32)[: count + 1]
-    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(propensities.ravel()))
-    return pa.table({columns.CUSTOMER_ID: pa.array(customer_id), columns.PROPENSITIES: lists})
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel()))
 
 
-def _with_constants(rows: pa.Table, region: str, run_id: str, as_of: datetime) -> pa.Table:
+def _with_constants(rows: pa.Table, region: str, run_id: str, as_of: datetime, schema: pa.Schema) -> pa.Table:
     constants = {
         columns.EVENT_TIMESTAMP: pa.scalar(as_of, INSTANT),
         columns.REGION: pa.scalar(region),
@@ -188,4 +236,4 @@ def _with_constants(rows: pa.Table, region: str, run_id: str, as_of: datetime) -
     }
     for name, value in constants.items():
         rows = rows.append_column(name, pa.repeat(value, len(rows)))
-    return rows.select(TRUTH_SCHEMA.names).cast(TRUTH_SCHEMA)
+    return rows.select(schema.names).cast(schema)

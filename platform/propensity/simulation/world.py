@@ -55,6 +55,8 @@ class World:
         types: Product types of each category, int64, (n_categories,).
         first_type: Number of each category's first one, int64, (n_categories,).
         price: Of each category, float64, (n_categories,).
+        attraction: h_c, how much more than others each category is viewed, of mean 1 in expectation, float64,
+            (n_categories,).
     """
 
     population: Population
@@ -67,6 +69,7 @@ class World:
     types: npt.NDArray[np.int64]
     first_type: npt.NDArray[np.int64]
     price: npt.NDArray[np.float64]
+    attraction: npt.NDArray[np.float64]
 
     def elapsed(
         self, rhythm: npt.NDArray[np.int64], category: npt.NDArray[np.int64], day: npt.NDArray[np.float64]
@@ -126,7 +129,16 @@ def make_world(population: Population) -> World:
         types=types,
         first_type=np.cumsum(types) - types,
         price=np.exp(rng.normal(1.0, 0.6, count)),
+        attraction=_attraction(population),
     )
+
+
+def _attraction(population: Population) -> npt.NDArray[np.float64]:
+    # From a seed of its own, so that views change nothing else.
+    rng = np.random.default_rng(np.random.SeedSequence([population.seed, 0, 1]))
+    spread = population.browsing_spread
+    attraction: npt.NDArray[np.float64] = np.exp(rng.normal(-(spread**2) / 2, spread, population.categories))
+    return attraction
 
 
 def _effective_days(

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from propensity.training.encoded_examples import EncodedExamples, encode, joined
 from propensity.training.mxnet_runtime import mx
+from propensity.training.prefetch import prefetched
 from propensity.training.sparse_linear import SparseRows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from propensity.models.encoded_rows import EncodedRows
-    from propensity.models.encoding import Encoder
-    from propensity.training.examples import Examples
+    from propensity.training.encoded_examples import EncodedSource
+
+__all__ = ["Batch", "Batches", "EncodedExamples", "batch_of", "encode", "gather", "in_mxnet"]
 
 nd = mx.nd
-
-
-@dataclass(frozen=True)
-class EncodedExamples:
-    """Examples after the encoder, still numpy.
-
-    Attributes:
-        rows: Encoded features.
-        prior: Log-odds of popularity, float32, (n_as_of, N).
-        as_of_position: Row's position in `prior`, int32, (n_rows,).
-        labels: csr_matrix, int8, (n_rows, N); columns are positions in the model's output. None when there
-            are none.
-    """
-
-    rows: EncodedRows
-    prior: npt.NDArray[np.float32]
-    as_of_position: npt.NDArray[np.int32]
-    labels: Any
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.rows)
+PREFETCHED: Final = 3
+"""Batches gathered ahead."""
 
 
 @dataclass(frozen=True)
@@ -70,49 +52,89 @@ class Batch:
     pair_prior: Any
 
 
-def encode(encoder: Encoder, examples: Examples) -> EncodedExamples:
-    """Encode examples; labels of categories the model doesn't know are dropped."""
-    return EncodedExamples(
-        rows=encoder.transform(examples.features),
-        prior=encoder.prior(examples.popularity),
-        as_of_position=examples.as_of_position,
-        labels=None if examples.labels is None else encoder.labels(examples.labels),
+def gather(examples: EncodedExamples) -> Batch:
+    """Make a batch of all rows given, with numpy's arrays in place of MXNet's: work for another thread.
+
+    The arrays are the batch's own, each contiguous.
+    """
+    rows = examples.rows
+    prior = examples.prior[examples.as_of_position]
+    any_pair = len(rows.pair_position) > 0 and rows.pair_signals.shape[1] > 0
+    return Batch(
+        deep=SparseRows.of(rows.deep),
+        prior=prior,
+        labels=None if examples.labels is None else examples.labels.toarray().astype(np.float32),
+        customer=rows.customer if rows.customer.shape[1] else None,
+        cross=SparseRows.of(rows.cross) if any_pair else None,
+        pair_row=rows.pair_row if any_pair else None,
+        pair_position=rows.pair_position if any_pair else None,
+        pair_signals=rows.pair_signals if any_pair else None,
+        pair_prior=prior[rows.pair_row, rows.pair_position][:, None] if any_pair else None,
     )
+
+
+def in_mxnet(batch: Batch) -> Batch:
+    """Hand a gathered batch's dense arrays to MXNet, which takes them as they are; nobody may change them then."""
+    dense = ("prior", "labels", "customer", "pair_row", "pair_position", "pair_signals", "pair_prior")
+    arrays = {name: getattr(batch, name) for name in dense}
+    # Without a copy: prior and labels of thousands of categories are megabytes.
+    return replace(batch, **{name: nd.from_numpy(array) for name, array in arrays.items() if array is not None})
 
 
 def batch_of(examples: EncodedExamples, rows: npt.NDArray[np.int64]) -> Batch:
     """Gather the rows named into one batch."""
-    picked = examples.rows.take(rows)
-    prior = examples.prior[examples.as_of_position[rows]]
-    any_pair = len(picked.pair_position) > 0 and picked.pair_signals.shape[1] > 0
-    return Batch(
-        deep=SparseRows.of(picked.deep),
-        prior=nd.array(prior),
-        labels=None if examples.labels is None else nd.array(examples.labels[rows].toarray().astype(np.float32)),
-        customer=nd.array(picked.customer) if picked.customer.shape[1] else None,
-        cross=SparseRows.of(picked.cross) if any_pair else None,
-        pair_row=nd.array(picked.pair_row, dtype=np.int32) if any_pair else None,
-        pair_position=nd.array(picked.pair_position, dtype=np.int32) if any_pair else None,
-        pair_signals=nd.array(picked.pair_signals) if any_pair else None,
-        pair_prior=nd.array(prior[picked.pair_row, picked.pair_position][:, None]) if any_pair else None,
-    )
+    return in_mxnet(gather(examples.take(rows)))
 
 
 class Batches:
     """One pass over the examples in a random order: `for batch in Batches(...)`.
 
-    Each iteration draws a new order from `rng`; all but the last batch have `batch_size` rows.
+    Each iteration draws a new order from `rng`; all but the last batch have `batch_size` rows. A thread gathers the
+    next batches while this one is in use; the order doesn't depend on it. Only the caller's thread touches MXNet.
+
+    Args:
+        examples: In memory or on disk.
+        batch_size: Rows of a batch.
+        rng: Drawn from at the start of each pass only.
+        prefetch: Batches that wait at most; 0 makes each when it's asked for, without a thread.
     """
 
-    def __init__(self, examples: EncodedExamples, batch_size: int, rng: np.random.Generator) -> None:
-        self._examples, self._batch_size, self._rng = examples, batch_size, rng
+    def __init__(
+        self, examples: EncodedSource, batch_size: int, rng: np.random.Generator, *, prefetch: int = PREFETCHED
+    ) -> None:
+        self._examples, self._batch_size, self._rng, self._prefetch = examples, batch_size, rng, prefetch
 
     def __len__(self) -> int:
         """Return the number of batches in a pass."""
         return (len(self._examples) + self._batch_size - 1) // self._batch_size
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of one pass."""
-        order = self._rng.permutation(len(self._examples))
-        for start in range(0, len(order), self._batch_size):
-            yield batch_of(self._examples, order[start : start + self._batch_size])
+    def __iter__(self) -> Generator[Batch]:
+        """Yield the batches of one pass; closing the generator before its end ends the thread."""
+        gathered = self._gathered(self._examples.shuffled(self._rng))
+        if self._prefetch == 0:
+            yield from map(in_mxnet, gathered)
+            return
+        with prefetched(gathered, self._prefetch) as batches:
+            yield from map(in_mxnet, batches)
+
+    def _gathered(self, windows: Iterator[tuple[EncodedExamples, npt.NDArray[np.int64]]]) -> Iterator[Batch]:
+        """Yield batches across windows: rows left over from one are the first of the next."""
+        left: list[EncodedExamples] = []
+        for window, order in windows:
+            missing = self._batch_size - sum(map(len, left))
+            cuts = range(missing if left else 0, len(order), self._batch_size)
+            if left:
+                left.append(window.take(order[:missing]))
+                if len(order) >= missing:
+                    yield gather(joined(left))
+                    left = []
+            for start in cuts:
+                rows = window.take(order[start : start + self._batch_size])
+                if len(rows) == self._batch_size:
+                    yield gather(rows)
+                else:
+                    left = [rows]
+            # Before the next one is read: both wouldn't fit.
+            del window, order
+        if left:
+            yield gather(joined(left))

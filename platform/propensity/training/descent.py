@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -12,14 +13,19 @@ from propensity.errors import TrainingError
 from propensity.models.calibration import class_probabilities
 from propensity.models.forward import FORWARDS
 from propensity.training import networks
-from propensity.training.batches import Batches, EncodedExamples
+from propensity.training.batches import Batches
+from propensity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from propensity.training.mxnet_runtime import mx
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
     from propensity.settings import TrainingSettings
+    from propensity.training.encoded_examples import EncodedSource
 
+Start = Callable[[int, "dict[str, npt.NDArray[np.float32]]"], "dict[str, npt.NDArray[np.float32]]"]
 nd = mx.nd
 REPORT_EVERY: Final = 25
 """Batches between reads of the training loss: reading it waits for the engine."""
@@ -74,39 +80,47 @@ class TrainedNet:
 
 
 def train_nets(
-    train: EncodedExamples,
-    validation: EncodedExamples | None,
+    train: EncodedSource,
+    validation: EncodedSource | None,
     shape: networks.NetworkShape,
     *,
     settings: TrainingSettings,
     epochs: int,
     progress: Progress,
+    checkpoints: Path | None = None,
+    start: Start | None = None,
 ) -> list[TrainedNet]:
     """Train `settings.nets` nets that differ in their seed; arguments as for `train_net`.
 
     The first one finds the number of epochs; the others, which differ from it by chance alone, take as many.
+
+    Args:
+        checkpoints: Directory for a file of each net, `fit-0.npz` or `refit-0.npz`; None keeps none.
+        start: Given the net's number and its new weights, returns those to start from; None takes the new ones.
     """
     stage = "refit" if validation is None else "fit"
-    first = train_net(train, validation, shape, settings=settings, epochs=epochs, progress=progress, stage=stage)
-    others = [
-        train_net(
-            train,
-            None,
-            shape,
-            settings=settings.model_copy(update={"seed": settings.seed + number}),
-            epochs=first.epoch,
-            progress=progress,
-            stage=stage,
-            number=number,
+    nets: list[TrainedNet] = []
+    for number in range(settings.nets):
+        nets.append(
+            train_net(
+                train,
+                None if nets else validation,
+                shape,
+                settings=settings.model_copy(update={"seed": settings.seed + number}),
+                epochs=nets[0].epoch if nets else epochs,
+                progress=progress,
+                stage=stage,
+                number=number,
+                checkpoint=None if checkpoints is None else checkpoints / f"{stage}-{number}.npz",
+                start=start,
+            )
         )
-        for number in range(1, settings.nets)
-    ]
-    return [first, *others]
+    return nets
 
 
 def train_net(
-    train: EncodedExamples,
-    validation: EncodedExamples | None,
+    train: EncodedSource,
+    validation: EncodedSource | None,
     shape: networks.NetworkShape,
     *,
     settings: TrainingSettings,
@@ -114,8 +128,10 @@ def train_net(
     progress: Progress,
     stage: str = "fit",
     number: int = 0,
+    checkpoint: Path | None = None,
+    start: Start | None = None,
 ) -> TrainedNet:
-    """Train a net from new weights.
+    """Train a net, from new weights unless `start` gives others.
 
     The learning rate falls linearly to zero over `settings.epochs`, also when `epochs` is lower: a refit
     takes the very steps that were validated.
@@ -129,18 +145,27 @@ def train_net(
         progress: Called now and then.
         stage: What `progress` and the history call it: "fit" or "refit".
         number: Of the net, for `progress`.
+        checkpoint: File that is written after every epoch, and from which a training that was killed goes on to the
+            same bits. It must be of these very arguments. None keeps none.
+        start: As for `train_nets`.
 
     Raises:
         TrainingError: The loss is no longer finite.
+        OSError: The disk is full.
+
+    Side effects: the checkpoint.
     """
-    rng = np.random.default_rng(settings.seed)
-    mx.random.seed(settings.seed)  # dropout
-    net = networks.build(settings.network, shape, rng)
+    net = networks.build(settings.network, shape, np.random.default_rng(settings.seed))
+    if start is not None:
+        networks.set_weights(net, start(number, networks.weights(net)))
     trainer = _trainer(net, settings)
-    batches = Batches(train, settings.batch_size, rng)
-    best = TrainedNet({}, 0, ())
-    lowest, history = math.inf, []
-    for epoch in range(1, epochs + 1):
+    so_far = None if checkpoint is None else read_checkpoint(checkpoint, net, trainer)
+    so_far = so_far or Checkpoint(0, done=False, best_epoch=0, lowest=math.inf, history=(), best={})
+    while not so_far.done and so_far.epoch < epochs:
+        epoch = so_far.epoch + 1
+        # Drawn from the epoch's number alone: whoever goes on from a checkpoint draws the same.
+        batches = Batches(train, settings.batch_size, np.random.default_rng((settings.seed, epoch)))
+        networks.reseed_dropout(net, settings.seed, epoch)
         total = nd.zeros((1,))
         for batch_number, batch in enumerate(batches, start=1):
             done = (epoch - 1 + (batch_number - 1) / len(batches)) / settings.epochs
@@ -152,30 +177,35 @@ def train_net(
         train_loss = _mean(total, len(batches))
         weights = networks.weights(net)
         held_out = None if validation is None else validation_loss(weights, validation, settings, shape)
-        history.append({"stage": stage, "epoch": epoch, "train": train_loss, "validation": held_out})
         progress(epoch, len(batches), len(batches), Losses(stage, number, epochs, train_loss, held_out))
+        best_epoch, lowest, best = so_far.best_epoch, so_far.lowest, so_far.best
         if held_out is None or held_out <= lowest * (1.0 + AS_GOOD):
-            best = TrainedNet(weights, epoch, ())
+            best_epoch, best = epoch, weights
             lowest = min(lowest, math.inf if held_out is None else held_out)
-        elif epoch - best.epoch >= settings.patience:
-            break
-    return TrainedNet(best.weights, best.epoch, tuple(history))
+        entry = {"stage": stage, "epoch": epoch, "train": train_loss, "validation": held_out}
+        done = epoch == epochs or epoch - best_epoch >= settings.patience
+        so_far = Checkpoint(epoch, done, best_epoch, lowest, (*so_far.history, entry), best)
+        if checkpoint is not None:
+            write_checkpoint(checkpoint, so_far, net, trainer)
+    return TrainedNet(so_far.best, so_far.best_epoch, so_far.history)
 
 
 def validation_loss(
     weights: dict[str, npt.NDArray[np.float32]],
-    examples: EncodedExamples,
+    examples: EncodedSource,
     settings: TrainingSettings,
     shape: networks.NetworkShape,
 ) -> float:
     """Return the multi-label log loss of a net, without dropout, as the scorer computes it."""
     forward = FORWARDS[settings.network](weights, shape.n_classes)
-    start, total = 0, 0.0
-    for margins in forward.margins(examples.rows, examples.prior, examples.as_of_position):
-        labels = examples.labels[start : start + len(margins)].toarray()
-        total += multilabel_log_loss(margins, labels) * len(margins)
-        start += len(margins)
-    return total / start
+    total = 0.0
+    for part in examples.in_order():
+        start = 0
+        for margins in forward.margins(part.rows, part.prior, part.as_of_position):
+            labels = part.labels[start : start + len(margins)].toarray()
+            total += multilabel_log_loss(margins, labels) * len(margins)
+            start += len(margins)
+    return total / len(examples)
 
 
 def multilabel_log_loss(margins: npt.NDArray[np.float32], labels: npt.NDArray[np.int8]) -> float:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from propensity.errors import TrainingError, did_you_mean
-from propensity.models.encoding import Encoder, customer_matrix, seen_pairs, squash
+from propensity.models.encoding import Encoder
+from propensity.training.example_sums import ExampleSums, add_up
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from scipy.sparse import csr_matrix
 
     from propensity.features.dictionary import FeatureDictionary
-    from propensity.training.examples import Examples
+    from propensity.training.examples import ExampleChunks
 
     Int32Array = npt.NDArray[np.int32]
 
@@ -26,7 +26,7 @@ ROW_LENGTH: Final = 32.0
 
 
 def fit_encoder(
-    examples: Examples,
+    examples: ExampleChunks,
     dictionary: FeatureDictionary,
     categories: Sequence[str],
     min_feature_rows: int,
@@ -34,7 +34,7 @@ def fit_encoder(
     aligned_columns: bool = True,
     cross_signals: Sequence[str] = (),
 ) -> Encoder:
-    """Choose columns, scales and the model's categories.
+    """Choose columns, scales and the model's categories, in one pass over the examples.
 
     A feature that at least `min_feature_rows` training rows have is a column of the deep part's input, columns
     by falling frequency. The model's categories are those with any evidence in the training rows, as label
@@ -53,15 +53,16 @@ def fit_encoder(
         TrainingError: No category has any evidence, a cross signal is unknown, or dictionary or names are shorter than
             the data.
     """
-    features, n_features = examples.features, examples.features.shape[1]
+    n_features = examples.n_features
     if len(dictionary) < n_features:
         raise TrainingError(
             f"The examples have {n_features} features, the dictionary names {len(dictionary)}. "
             "See: propensity features build"
         )
-    counts = np.bincount(features.indices, minlength=n_features)
     category_of = dictionary.category_index[:n_features]
-    category_index = _categories_with_evidence(examples, category_of, counts)
+    sums = add_up(examples, category_of)
+    counts = sums.counts
+    category_index = np.union1d(category_of[(category_of >= 0) & (counts > 0)], sums.labelled).astype(np.int32)
     if len(category_index) == 0:
         raise TrainingError("No category has a label or a signal in training. See: propensity features build")
     if category_index[-1] >= len(categories):
@@ -76,16 +77,14 @@ def fit_encoder(
         chosen = chosen[category_of[chosen] < 0]
     feature_column = np.full(n_features, -1, np.int32)
     feature_column[chosen] = np.arange(len(chosen), dtype=np.int32)
-    values = squash(features.data)
 
     feature_position, feature_signal, aligned_signals = _aligned(dictionary, counts, category_index)
-    _, _, signals = seen_pairs(features, values, feature_position, feature_signal, n_categories=len(category_index))
-    signal_mean, signal_std = _moments(signals)
+    signal_mean, signal_std = _moments(sums, feature_signal, len(aligned_signals), among=sums.n_pairs)
     feature_customer, customer_signals = _customer(dictionary, counts)
-    customer_mean, customer_std = _moments(customer_matrix(features, values, feature_customer))
+    customer_mean, customer_std = _moments(sums, feature_customer, len(customer_signals), among=sums.n_rows)
     return Encoder(
         feature_column=feature_column,
-        column_scale=_column_scale(features, values, chosen),
+        column_scale=_column_scale(sums, chosen),
         feature_position=feature_position,
         feature_signal=feature_signal,
         feature_customer=feature_customer,
@@ -101,30 +100,19 @@ def fit_encoder(
     )
 
 
-def _column_scale(
-    features: csr_matrix, values: npt.NDArray[np.float32], chosen: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
+def _column_scale(sums: ExampleSums, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
     """Return what to divide the chosen features by.
 
     A column's root mean square over its non-zeros becomes proportional to the share of rows that have it, and
     the mean squared length of a row is ROW_LENGTH. Adam moves every weight by equal steps; undamped,
     thousands of rare columns, which tell customers apart, are what the net learns by heart.
     """
-    n_rows, n_features = features.shape
-    counts = np.bincount(features.indices, minlength=n_features)[chosen]
-    squares = np.bincount(features.indices, weights=values.astype(np.float64) ** 2, minlength=n_features)[chosen]
-    share = counts / n_rows
-    size = share * np.sqrt(ROW_LENGTH / max(float(np.sum(share**3)), 1e-30))
+    counts, squares = sums.counts[chosen], sums.squares[chosen]
     with np.errstate(invalid="ignore", divide="ignore"):
+        share = counts / sums.n_rows
+        size = share * np.sqrt(ROW_LENGTH / max(float(np.sum(share**3)), 1e-30))
         scale = np.sqrt(squares / counts) / size
     return np.where(np.isfinite(scale) & (scale > 0), scale, 1.0).astype(np.float32)
-
-
-def _categories_with_evidence(examples: Examples, category_of: Int32Array, counts: npt.NDArray[np.int64]) -> Int32Array:
-    by_signal = category_of[(category_of >= 0) & (counts > 0)]
-    labels = examples.labels
-    by_label = by_signal[:0] if labels is None else labels.indices[labels.data > 0]
-    return np.union1d(by_signal, by_label).astype(np.int32)
 
 
 def _aligned(
@@ -167,9 +155,10 @@ def _cross_positions(aligned_signals: tuple[str, ...], wanted: Sequence[str]) ->
     return tuple(aligned_signals.index(name) for name in wanted if name in aligned_signals)
 
 
-def _moments(matrix: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return each column's mean and standard deviation; 0 and 1 without rows, and 1 for a constant."""
-    if not len(matrix):
-        return np.zeros(matrix.shape[1], np.float32), np.ones(matrix.shape[1], np.float32)
-    mean, std = matrix.mean(axis=0, dtype=np.float64), matrix.std(axis=0, dtype=np.float64)
-    return mean.astype(np.float32), np.where(std > 1e-6, std, 1.0).astype(np.float32)
+def _moments(
+    sums: ExampleSums, signal_of: Int32Array, n_signals: int, *, among: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return each signal's mean and standard deviation; `signal_of` is each feature's signal, -1 where none."""
+    by_signal = [sums.moments(np.flatnonzero(signal_of == signal), among) for signal in range(n_signals)]
+    mean, std = zip(*by_signal, strict=True) if by_signal else ((), ())
+    return np.array(mean, np.float32), np.array(std, np.float32)

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from scipy.sparse import csr_matrix
+
+
+class ExampleChunks(Protocol):
+    """Examples that may be larger than memory: read chunk after chunk, in one fixed row order, as often as needed.
+
+    `Examples` are one chunk; `stored_examples.StoredExamples` lie on disk.
+    """
+
+    @property
+    def as_of(self) -> npt.NDArray[np.datetime64]:
+        """As in `Examples`, of all chunks."""
+
+    @property
+    def popularity(self) -> npt.NDArray[np.float32]:
+        """As in `Examples`, of all chunks."""
+
+    @property
+    def n_features(self) -> int:
+        """Columns of each chunk's features."""
+
+    @property
+    def rows_per_as_of(self) -> npt.NDArray[np.int64]:
+        """Rows of each as_of, (n_as_of,)."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def chunks(self) -> Iterator[Examples]:
+        """Yield the rows; each chunk has the `as_of` and `popularity` of the whole."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +73,20 @@ class Examples:
     def n_categories(self) -> int:
         """Columns of `labels` and `popularity`: one more than the largest `category_index` in the catalogue."""
         return int(self.popularity.shape[1])
+
+    @property
+    def n_features(self) -> int:
+        """Columns of `features`."""
+        return int(self.features.shape[1])
+
+    @property
+    def rows_per_as_of(self) -> npt.NDArray[np.int64]:
+        """Rows of each as_of, (n_as_of,)."""
+        return np.bincount(self.as_of_position, minlength=len(self.as_of))
+
+    def chunks(self) -> Iterator[Examples]:
+        """Yield all rows as one chunk."""
+        yield self
 
     def at(self, keep: npt.NDArray[np.bool_]) -> Examples:
         """Return the examples of the as_ofs where `keep`, bool (n_as_of,), is set."""

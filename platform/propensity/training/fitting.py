@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from propensity.errors import TrainingError
 from propensity.models.calibration import Calibration
 from propensity.models.model import Model
-from propensity.training.batches import EncodedExamples, encode
 from propensity.training.calibration import calibrate, evenly
 from propensity.training.descent import (
     Losses,
@@ -21,15 +23,20 @@ from propensity.training.descent import (
     no_progress,
     train_nets,
 )
+from propensity.training.encoded_examples import EncodedExamples, EncodedSource, encode, joined
+from propensity.training.encoded_files import write_encoded
 from propensity.training.encoding import fit_encoder
 from propensity.training.mxnet_runtime import mx
 from propensity.training.networks import NETWORKS, NetworkShape
+from propensity.training.warm_start import Weights, carried_over
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from propensity.features.dictionary import FeatureDictionary
     from propensity.models.encoding import Encoder
     from propensity.settings import TrainingSettings
-    from propensity.training.examples import Examples
+    from propensity.training.examples import ExampleChunks
 
 __all__ = ["FittedModel", "Losses", "Progress", "fit", "multilabel_log_loss"]
 
@@ -57,17 +64,23 @@ class FittedModel:
 
 
 def fit(
-    train: Examples,
-    validation: Examples,
-    refit: Examples | None,
+    train: ExampleChunks,
+    validation: ExampleChunks,
+    refit: ExampleChunks | None,
     *,
     dictionary: FeatureDictionary,
     categories: Sequence[str],
     settings: TrainingSettings,
     progress: Progress = no_progress,
     n_classes: int = 2,
+    scratch: Path | None = None,
+    checkpoints: Path | None = None,
+    previous: tuple[Model, Model] | None = None,
 ) -> FittedModel:
     """Fit a model; the same arguments and thread count give the same bits.
+
+    With `scratch` memory holds a chunk of the examples and `settings.shuffle_megabytes` of encoded rows at a time. Rows
+    that fit into those are drawn in the same order with it and without.
 
     Args:
         train: Rows whose label windows ended by the validation as_of.
@@ -79,10 +92,18 @@ def fit(
         settings: Hyper-parameters.
         progress: Called now and then.
         n_classes: K, the number of label classes with "none".
+        scratch: Directory for encoded rows; None keeps them in memory.
+        checkpoints: Directory for each net's state after every epoch, from which the same call goes on after a kill;
+            None keeps none. Whoever gave it removes it.
+        previous: Models whose weights the first nets and the refitted ones start from; see `warm_start.carried_over`.
+            The first must have learned nothing from the validation window.
 
     Raises:
         TrainingError: Rows or labels are missing, a label isn't below K, the network is unknown, or the loss
             is no longer finite.
+        OSError: The disk is full.
+
+    Side effects: makes directories in `scratch` and removes them; files in `checkpoints`.
     """
     if settings.network not in NETWORKS:
         raise TrainingError(f"No network {settings.network!r}. Known: {', '.join(sorted(NETWORKS))}")
@@ -90,7 +111,7 @@ def fit(
         if examples is not None:
             _check(examples, name, n_classes)
 
-    def fitted_encoder(examples: Examples) -> Encoder:
+    def fitted_encoder(examples: ExampleChunks) -> Encoder:
         aligned_columns = NETWORKS[settings.network].reads_aligned_columns
         return fit_encoder(
             examples,
@@ -101,12 +122,29 @@ def fit(
             cross_signals=settings.cross_signals,
         )
 
-    def trained(encoder: Encoder, rows: Examples, held_out: EncodedExamples | None, epochs: int) -> list[TrainedNet]:
-        encoded = encode(encoder, rows)
-        shape = _shape(encoded, len(encoder.cross_signals), settings, n_classes)
-        return train_nets(encoded, held_out, shape, settings=settings, epochs=epochs, progress=progress)
+    def trained(
+        encoder: Encoder, examples: ExampleChunks, held_out: EncodedSource | None, epochs: int, before: Model | None
+    ) -> list[TrainedNet]:
+        shape = _shape(encoder, settings, n_classes)
 
-    def model_of(nets: list[TrainedNet], encoder: Encoder, newest: Examples, calibration: Calibration) -> Model:
+        def start(net: int, fresh: Weights) -> Weights:
+            if before is None:
+                return fresh
+            return carried_over(before, net, encoder, fresh, network=settings.network, n_classes=n_classes)
+
+        with _encoded(encoder, examples, scratch, settings.shuffle_megabytes) as rows:
+            return train_nets(
+                rows,
+                held_out,
+                shape,
+                settings=settings,
+                epochs=epochs,
+                progress=progress,
+                checkpoints=checkpoints,
+                start=start,
+            )
+
+    def model_of(nets: list[TrainedNet], encoder: Encoder, newest: ExampleChunks, calibration: Calibration) -> Model:
         return Model(
             network=settings.network,
             n_classes=n_classes,
@@ -118,17 +156,17 @@ def fit(
         )
 
     encoder = fitted_encoder(train)
-    held_out = encode(encoder, validation)
-    nets = trained(encoder, train, held_out, settings.epochs)
-    epochs, history = nets[0].epoch, _history(nets)
-    identity = Calibration.identity(n_classes, len(encoder.categories))
-    model = model_of(nets, encoder, validation if refit is None else train, identity)
-    calibration, validation_loss = _calibrate(model, held_out)
+    with _encoded(encoder, validation, scratch, settings.shuffle_megabytes) as held_out:
+        nets = trained(encoder, train, held_out, settings.epochs, None if previous is None else previous[0])
+        epochs, history = nets[0].epoch, _history(nets)
+        identity = Calibration.identity(n_classes, len(encoder.categories))
+        model = model_of(nets, encoder, validation if refit is None else train, identity)
+        calibration, validation_loss = _calibrate(model, held_out)
     model, validated = replace(model, calibration=calibration), None
     if refit is not None:
         first, encoder = encoder, fitted_encoder(refit)
         calibration = calibration.for_categories(first.categories, encoder.categories)
-        nets = trained(encoder, refit, None, epochs)
+        nets = trained(encoder, refit, None, epochs, None if previous is None else previous[1])
         history += _history(nets)
         model, validated = model_of(nets, encoder, refit, calibration), model
     exports = {f"mxnet-{number:04d}.params": _params_file(net) for number, net in enumerate(nets)}
@@ -139,13 +177,28 @@ def _history(nets: list[TrainedNet]) -> tuple[dict[str, Any], ...]:
     return tuple({"net": number, **entry} for number, net in enumerate(nets) for entry in net.history)
 
 
-def _check(examples: Examples, name: str, n_classes: int) -> None:
+@contextmanager
+def _encoded(
+    encoder: Encoder, examples: ExampleChunks, scratch: Path | None, megabytes: int
+) -> Iterator[EncodedSource]:
+    """Encode labelled examples into memory, or into files that go with the block."""
+    if scratch is None:
+        yield joined([encode(encoder, chunk) for chunk in examples.chunks()])
+        return
+    with tempfile.TemporaryDirectory(prefix="encoded-", dir=scratch) as directory:
+        yield write_encoded(Path(directory), encoder, examples, megabytes << 20)
+
+
+def _check(examples: ExampleChunks, name: str, n_classes: int) -> None:
     what_next = "See: propensity features build, propensity labels build"
     if len(examples) == 0:
         raise TrainingError(f"The {name} set has no rows. {what_next}")
-    if examples.labels is None or examples.labels.nnz == 0:
+    low, high = np.iinfo(np.int8).max, np.iinfo(np.int8).min
+    for chunk in examples.chunks():
+        if chunk.labels is not None and chunk.labels.nnz:
+            low, high = min(low, int(chunk.labels.data.min())), max(high, int(chunk.labels.data.max()))
+    if low > high:
         raise TrainingError(f"The {name} set has no positive label. {what_next}")
-    low, high = int(examples.labels.data.min()), int(examples.labels.data.max())
     if low < 0 or high >= n_classes:
         raise TrainingError(
             f"The {name} set has labels from {low} to {high}, but {n_classes} classes. "
@@ -153,14 +206,14 @@ def _check(examples: Examples, name: str, n_classes: int) -> None:
         )
 
 
-def _shape(train: EncodedExamples, n_cross_signals: int, settings: TrainingSettings, n_classes: int) -> NetworkShape:
+def _shape(encoder: Encoder, settings: TrainingSettings, n_classes: int) -> NetworkShape:
     return NetworkShape(
-        n_columns=train.rows.deep.shape[1],
-        n_categories=train.prior.shape[1],
+        n_columns=max(encoder.n_columns, 1),
+        n_categories=len(encoder.categories),
         n_classes=n_classes,
-        n_signals=train.rows.pair_signals.shape[1],
-        n_cross_signals=n_cross_signals,
-        n_customer_signals=train.rows.customer.shape[1],
+        n_signals=len(encoder.aligned_signals),
+        n_cross_signals=len(encoder.cross_signals),
+        n_customer_signals=len(encoder.customer_signals),
         hidden=settings.hidden,
         aligned_hidden=settings.aligned_hidden,
         embedding=settings.embedding,
@@ -170,19 +223,27 @@ def _shape(train: EncodedExamples, n_cross_signals: int, settings: TrainingSetti
     )
 
 
-def _calibrate(model: Model, examples: EncodedExamples) -> tuple[Calibration, float]:
+def _calibrate(model: Model, held_out: EncodedSource) -> tuple[Calibration, float]:
     """Fit the calibration; return it and the validation loss after it."""
-    kept = evenly(len(examples), examples.prior.shape[1])
-    labels = examples.labels[kept].toarray()
-    rows, as_of_position = examples.rows.take(kept), examples.as_of_position[kept]
-    calibration, calibrated = calibrate(model, rows, examples.prior, as_of_position, labels)
+    examples = _picked(held_out, evenly(len(held_out), len(model.encoder.categories)))
+    labels = examples.labels.toarray()
+    calibration, calibrated = calibrate(model, examples.rows, examples.prior, examples.as_of_position, labels)
     return calibration, multilabel_log_loss(calibrated, labels)
 
 
-def _unseen_category_prior(examples: Examples) -> float:
+def _picked(examples: EncodedSource, kept: npt.NDArray[np.int64]) -> EncodedExamples:
+    """Return some rows, given in rising order."""
+    parts, start = [], 0
+    for part in examples.in_order():
+        low, high = np.searchsorted(kept, (start, start + len(part)))
+        parts.append(part.take(kept[low:high] - start))
+        start += len(part)
+    return joined(parts)
+
+
+def _unseen_category_prior(examples: ExampleChunks) -> float:
     """Rate of a category that none of the newest as_of's n customers ever touched: Krichevsky-Trofimov's."""
-    n_customers = int((examples.as_of_position == len(examples.as_of) - 1).sum())
-    return 0.5 / (n_customers + 1.0)
+    return 0.5 / (float(examples.rows_per_as_of[-1]) + 1.0)
 
 
 def _params_file(net: TrainedNet) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from propensity.models.forward import PRIOR_SCALE
+from propensity.training.dropout import Dropout
 from propensity.training.encoding import ROW_LENGTH
 from propensity.training.mxnet_runtime import mx
 from propensity.training.sparse_linear import SparseLinear
@@ -68,7 +69,7 @@ class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
             self.input = SparseLinear(shape.n_columns, width)
             self.input_bias = self.params.get("input_bias", shape=(1, width), wd_mult=0.0)
             self.layers = _layers(width, shape.hidden[1:])
-            self.dropout = gluon.nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(self, batch: Batch) -> Any:
         """Return the last hidden layer."""
@@ -117,7 +118,7 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
             self.linear = self.params.get("linear", shape=(shape.n_categories, n_linear))
             self.layers = _layers(n_in, shape.aligned_hidden)
             self.output = gluon.nn.Dense(self._n_out, in_units=(n_in, *shape.aligned_hidden)[-1])
-            self.dropout = gluon.nn.Dropout(shape.aligned_dropout) if shape.aligned_dropout else None
+        self.dropout = Dropout(shape.aligned_dropout)
 
     def forward(self, hidden: Any, batch: Batch) -> Any:
         """Return what to add to the margins of the seen pairs, (P, K - 1)."""
@@ -128,13 +129,7 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
             inputs.append(nd.take(batch.customer, batch.pair_row))
         flow = nd.concat(*inputs, dim=1)
         for layer in self.layers:
-            flow = layer(flow)
-            if self.dropout is not None:
-                # All pairs of a row lose the same units, as in Gal and Ghahramani 2016, "A theoretically grounded
-                # application of dropout in recurrent neural networks": as good, and drawing for each pair took a
-                # quarter of a step.
-                kept = self.dropout(nd.ones((len(hidden), flow.shape[1])))
-                flow = flow * nd.take(kept, batch.pair_row)
+            flow = self.dropout(layer(flow))
         linear = nd.take(self.linear.data(), batch.pair_position).reshape((0, self._n_out, -1))
         weight, bias = nd.slice_axis(linear, 2, 0, -1), nd.slice_axis(linear, 2, -1, None)
         weighted = nd.broadcast_mul(weight, nd.expand_dims(batch.pair_signals, 1))
@@ -227,10 +222,8 @@ def build(network: str, shape: NetworkShape, rng: np.random.Generator) -> Any:
     """
     net = NETWORKS[network](shape)
     net.initialize(mx.init.Zero())
-    for name, layer in sparse_layers(net).items():
-        layer.weight[:] = _first_weights(name, layer.weight.shape, rng)
+    set_weights(net, {name: _first_weights(name, value.shape, rng) for name, value in weights(net).items()})
     for name, parameter in parameters(net).items():
-        parameter.set_data(nd.array(_first_weights(name, parameter.shape, rng)))
         if name.endswith("bias"):
             parameter.wd_mult = 0.0
     return net
@@ -240,6 +233,31 @@ def weights(net: Any) -> dict[str, npt.NDArray[np.float32]]:
     """Return a copy of all weights by their path in the net, e.g. `deep.layers.0.weight`."""
     sparse = {name: layer.weight.copy() for name, layer in sparse_layers(net).items()}
     return sparse | {name: parameter.data().asnumpy() for name, parameter in parameters(net).items()}
+
+
+def set_weights(net: Any, values: dict[str, npt.NDArray[np.float32]]) -> None:
+    """Set all weights, by their path in the net.
+
+    Raises:
+        ValueError: One is missing or of another shape; none was set.
+    """
+    layers, by_path = sparse_layers(net), parameters(net)
+    shapes = {name: layer.weight.shape for name, layer in layers.items()}
+    shapes |= {name: parameter.shape for name, parameter in by_path.items()}
+    for name, shape in shapes.items():
+        if name not in values or values[name].shape != shape:
+            raise ValueError(f"{name} should have shape {shape}")
+    for name, layer in layers.items():
+        layer.weight[:] = values[name]
+    for name, parameter in by_path.items():
+        parameter.set_data(nd.array(values[name]))
+
+
+def reseed_dropout(net: Any, *seed: int) -> None:
+    """Start the masks of all of the net's dropouts anew, from non-negative numbers."""
+    parts = [net.deep] + ([net.aligned] if hasattr(net, "aligned") else [])
+    for part, own in zip(parts, np.random.SeedSequence(seed).spawn(len(parts)), strict=True):
+        part.dropout.reseed(own)
 
 
 def parameters(net: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int32]
 
 
-def _compiled(function: Any) -> Any:
+def compiled(function: Any) -> Any:
+    """Compile for one thread without the GIL; kept on disk where that can be written."""
     # contract: a product and a sum become one instruction; nothing is reordered.
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
     try:
@@ -27,7 +28,7 @@ def _compiled(function: Any) -> Any:
         return numba.njit(**options)(function)
 
 
-@_compiled
+@compiled
 def product(indptr: Ints, indices: Ints, values: Floats, weight: Floats, out: Floats, low: int, high: int) -> None:
     """Write rows `low` to `high` of CSR @ weight into `out`, (n_rows, n_out); weight is (n_in, n_out)."""
     for row in range(low, high):
@@ -39,7 +40,7 @@ def product(indptr: Ints, indices: Ints, values: Floats, weight: Floats, out: Fl
                 total[j] += value * own[j]
 
 
-@_compiled
+@compiled
 def _column_gradient(column: int, indptr: Ints, rows: Ints, values: Floats, gradient: Floats, total: Floats) -> None:
     total[:] = np.float32(0.0)
     for k in range(indptr[column], indptr[column + 1]):
@@ -48,7 +49,7 @@ def _column_gradient(column: int, indptr: Ints, rows: Ints, values: Floats, grad
             total[j] += value * own[j]
 
 
-@_compiled
+@compiled
 def sgd(
     columns: Ints, indptr: Ints, rows: Ints, values: Floats, gradient: Floats, weight: Floats,
     rate: np.float32, decay: np.float32, low: int, high: int,
@@ -78,7 +79,7 @@ def sgd(
             own[j] -= rate * (total[j] + decay * own[j])
 
 
-@_compiled
+@compiled
 def adagrad(
     columns: Ints, indptr: Ints, rows: Ints, values: Floats, gradient: Floats, weight: Floats, squares: Floats,
     rate: np.float32, decay: np.float32, low: int, high: int,
@@ -98,7 +99,7 @@ def adagrad(
             own[j] -= rate * (total[j] / np.sqrt(square[j] + epsilon) + decay * own[j])
 
 
-@_compiled
+@compiled
 def adam(
     columns: Ints, indptr: Ints, rows: Ints, values: Floats, gradient: Floats, weight: Floats, mean: Floats,
     square: Floats, rate: np.float32, decay: np.float32, low: int, high: int,

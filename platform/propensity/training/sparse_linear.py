@@ -64,15 +64,17 @@ class SparseLinear:
 
     Attributes:
         weight: float32, (n_in, n_out), C order.
+        state: The optimizer's arrays, each of the weight's shape.
+        steps: Steps taken since `train_with`.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
         self.weight: Floats = np.zeros((n_in, n_out), np.float32)
         self._recorded: tuple[SparseRows, Any] | None = None
         self._optimizer, self._decay, self._lazy = "sgd", 0.0, True
-        self._state: list[Floats] = []
+        self.state: list[Floats] = []
         self._every_column = np.arange(n_in, dtype=np.int32)
-        self._steps = 0
+        self.steps = 0
 
     def train_with(self, optimizer: str, *, weight_decay: float, lazy: bool) -> None:
         """Start an optimizer anew.
@@ -83,8 +85,8 @@ class SparseLinear:
             lazy: Leave the weight rows alone that a batch doesn't touch; else all move, if only by the penalty.
         """
         self._optimizer, self._decay, self._lazy = optimizer, weight_decay, lazy
-        self._state = [np.zeros_like(self.weight) for _ in range(OPTIMIZERS[optimizer])]
-        self._steps = 0
+        self.state = [np.zeros_like(self.weight) for _ in range(OPTIMIZERS[optimizer])]
+        self.steps = 0
 
     def __call__(self, rows: SparseRows) -> Any:
         """Return `rows @ weight` as an MXNet array, (n_rows, n_out)."""
@@ -109,14 +111,14 @@ class SparseLinear:
         gradient = output.grad.asnumpy()
         csc = rows.by_column
         columns = rows.columns if self._lazy else self._every_column
-        self._steps += 1
+        self.steps += 1
         rate = np.float32(learning_rate * self._correction())
         kernel = getattr(sparse_kernels, self._optimizer)
         decay = np.float32(self._decay)
 
         def work(low: int, high: int) -> None:
             kernel(
-                columns, csc.indptr, csc.indices, csc.data, gradient, self.weight, *self._state, rate, decay, low, high
+                columns, csc.indptr, csc.indices, csc.data, gradient, self.weight, *self.state, rate, decay, low, high
             )
 
         # What a column costs: its entries, and reading and writing its weights.
@@ -126,7 +128,7 @@ class SparseLinear:
     def _correction(self) -> float:
         if self._optimizer != "adam":
             return 1.0
-        return float(np.sqrt(1.0 - 0.999**self._steps) / (1.0 - 0.9**self._steps))
+        return float(np.sqrt(1.0 - 0.999**self.steps) / (1.0 - 0.9**self.steps))
 
 
 def set_threads(threads: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -64,21 +64,27 @@ def training_set(settings: Settings, as_ofs: Sequence[datetime], *, labels: bool
     snapshots = [find_snapshot(settings, as_of) for as_of in as_ofs]
     store = open_feature_store(settings)
     dictionary, categories = load_dictionary(settings), load_categories(settings)
-    customers = [_customers(settings, snapshot) for snapshot in snapshots]
+    customers = [customers_at(settings, snapshot) for snapshot in snapshots]
     position = np.repeat(np.arange(len(as_ofs), dtype=np.int32), [len(ids) for ids in customers])
     customer_id = np.concatenate(customers)
+    features = features_job(store, customer_id, as_ofs, position).to_arrow()
     examples = Examples(
         customer_id=customer_id,
         as_of=np.array([as_of.replace(tzinfo=None) for as_of in as_ofs], "datetime64[us]"),
         as_of_position=position,
-        features=_features(store, customer_id, as_ofs, position, len(dictionary)),
-        labels=_labels(settings, store, customer_id, as_ofs, position, len(categories)) if labels else None,
+        features=csr_from_lists(list_pairs(features), len(dictionary), len(customer_id)),
+        labels=labels_at(settings, store, customer_id, as_ofs, position, len(categories)) if labels else None,
         popularity=np.stack([popularity(settings, snapshot, len(categories)) for snapshot in snapshots]),
     )
     return TrainingSet(examples, dictionary, categories)
 
 
-def _customers(settings: Settings, snapshot: Snapshot) -> npt.NDArray[np.object_]:
+def customers_at(settings: Settings, snapshot: Snapshot) -> npt.NDArray[np.object_]:
+    """Return the ids of the customers known at a snapshot, rising.
+
+    Raises:
+        MissingSnapshotError: A file of the snapshot is gone from the lake.
+    """
     lake = Lake(settings.lake)
     for table in TABLES:
         # Without this check an older snapshot within Feast's ttl would stand in for the missing files.
@@ -93,29 +99,21 @@ def _customers(settings: Settings, snapshot: Snapshot) -> npt.NDArray[np.object_
     return np.sort(ids)
 
 
-def _entity_frame(
-    customer_id: npt.NDArray[np.object_], instants: Sequence[datetime], position: npt.NDArray[np.int32]
-) -> pd.DataFrame:
-    stamps = pd.DatetimeIndex(pd.to_datetime(list(instants), utc=True)).as_unit("us")
-    return pd.DataFrame({columns.CUSTOMER_ID: customer_id, columns.EVENT_TIMESTAMP: stamps[position]})
-
-
-def _features(
+def features_job(
     store: FeatureStore,
     customer_id: npt.NDArray[np.object_],
     as_ofs: Sequence[datetime],
     position: npt.NDArray[np.int32],
-    n_features: int,
-) -> csr_matrix:
-    table = store.get_historical_features(
+) -> Any:
+    """Ask Feast for the customers' features, each at the as_of of its `position`; return its retrieval job."""
+    return store.get_historical_features(
         entity_df=_entity_frame(customer_id, as_ofs, position),
         features=store.get_feature_service(columns.TRAINING_SERVICE),
         full_feature_names=True,
-    ).to_arrow()
-    return csr_from_lists(list_pairs(table), n_features, len(customer_id))
+    )
 
 
-def _labels(
+def labels_at(
     settings: Settings,
     store: FeatureStore,
     customer_id: npt.NDArray[np.object_],
@@ -123,6 +121,11 @@ def _labels(
     position: npt.NDArray[np.int32],
     n_categories: int,
 ) -> csr_matrix:
+    """Return the customers' labels by `category_index`, int8, of the window from the as_of of each one's `position`.
+
+    Raises:
+        MissingSnapshotError: Feast has no labels of exactly that window for somebody.
+    """
     ends = [label_window_end(settings, as_of) for as_of in as_ofs]
     table = store.get_historical_features(
         entity_df=_entity_frame(customer_id, ends, position),
@@ -140,3 +143,10 @@ def _labels(
         )
     pair = (table.column(columns.LABEL_CATEGORIES), table.column(columns.LABEL_CLASSES))
     return csr_from_lists([pair], n_categories, len(customer_id)).astype(np.int8)
+
+
+def _entity_frame(
+    customer_id: npt.NDArray[np.object_], instants: Sequence[datetime], position: npt.NDArray[np.int32]
+) -> pd.DataFrame:
+    stamps = pd.DatetimeIndex(pd.to_datetime(list(instants), utc=True)).as_unit("us")
+    return pd.DataFrame({columns.CUSTOMER_ID: customer_id, columns.EVENT_TIMESTAMP: stamps[position]})

@@ -63,3 +63,5 @@ PROPENSITY_SCHEMA = pa.schema(
     ]
 )
 """Scores: `event_timestamp` is the as_of; `propensities` in the order of the model's categories."""
+CLASS_PROPENSITY_SCHEMA = PROPENSITY_SCHEMA.append(pa.field(columns.CLASS_PROPENSITIES, pa.list_(pa.float32())))
+"""Scores of a model of more classes than two."""

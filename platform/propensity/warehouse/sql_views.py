@@ -30,6 +30,7 @@ VIEWS = {
     "propensity": "category_propensity",
     "propensity_latest": "category_propensity",
     "propensity_long": "category_propensity",
+    "propensity_by_event": "category_propensity",
     "top_categories": "category_propensity",
 }
 """Views in the order of their creation, and the lake table each needs: DuckDB can't define one over no files."""

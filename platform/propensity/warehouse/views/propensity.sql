@@ -1,7 +1,14 @@
--- Every published score: of each region and as_of the run published last.
+-- Every published score: of each region and as_of the run published last. Files of models of two classes have no
+-- class_propensities: there it is NULL.
 CREATE OR REPLACE VIEW propensity AS
 SELECT scores.*
-FROM read_parquet('lake/category_propensity/*/*/*/*.parquet', hive_partitioning = false) AS scores
+FROM (
+    SELECT *
+    FROM read_parquet(
+        'lake/category_propensity/*/*/*/*.parquet', hive_partitioning = false, union_by_name = true)
+    UNION ALL BY NAME
+    SELECT NULL::FLOAT[] AS class_propensities WHERE false
+) AS scores
 SEMI JOIN (
     SELECT run_id
     FROM runs
