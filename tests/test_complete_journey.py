@@ -25,11 +25,16 @@ def test_the_demo_meets_the_targets_and_repeats_nothing(tmp_path: Path) -> None:
     assert str(page) in first.stdout
     assert "its metadata calls the data simulated" in page.read_text()
 
-    # Targets of the issue that built the spine, shared/EVALUATION.md's protocol, cut-off 2017-11-01.
-    net = figures["evaluations"]["net"]["all"]
-    assert net["log_loss"] <= 0.1800
-    assert net["micro_auc"] >= 0.903
-    assert net["macro_auc"] >= 0.812
+    # shared/EVALUATION.md's protocol, cut-off 2017-11-01. The best blend of trees and regressions that we know has
+    # .1793, .9042, .8172, .8067 and .665. Seeds move the log loss by .0001 and NDCG by .0005.
+    net, explore = (figures["evaluations"]["net"][pairs] for pairs in ("all", "explore"))
+    assert net["log_loss"] <= 0.1783
+    assert net["micro_auc"] >= 0.9055
+    assert net["macro_auc"] >= 0.8195
+    assert explore["micro_auc"] >= 0.8130
+    assert net["ndcg_at_10"] >= 0.6670
+    # Nearly all of it is the level of that month, which nobody could know.
+    assert net["ece"] <= 0.006
     assert figures["gain"]["high"] < 0  # ahead of the best baseline, by the paired 95 % interval
 
     # And on the very pairs of the protocol.
