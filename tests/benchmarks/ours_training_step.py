@@ -16,8 +16,9 @@ from scipy.sparse import csr_matrix
 from propensity.models.encoded_rows import EncodedRows
 from propensity.settings import TrainingSettings
 from propensity.training import mxnet_runtime, sparse_linear
-from propensity.training.batches import Batches, EncodedExamples
+from propensity.training.batches import Batches
 from propensity.training.descent import Losses, train_net
+from propensity.training.encoded_examples import EncodedExamples
 from propensity.training.networks import NetworkShape
 
 CUSTOMER_SIGNALS = 8

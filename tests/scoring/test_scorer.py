@@ -14,7 +14,8 @@ from propensity.errors import InputError
 from propensity.models.calibration import propensity
 from propensity.scoring.scorer import Scorer
 from propensity.training import networks
-from propensity.training.batches import batch_of, encode
+from propensity.training.batches import batch_of
+from propensity.training.encoded_examples import encode
 from tests.training.planted import CATEGORIES, examples, fitted, write
 
 N = len(CATEGORIES)

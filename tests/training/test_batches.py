@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from propensity.training.batches import Batches, encode
+from propensity.training.batches import Batches
+from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
 
 from .planted import CATEGORIES, dictionary, examples

@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from propensity.training.batches import encode
 from propensity.training.descent import no_progress, train_net, train_nets
+from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
 from propensity.training.fitting import _shape
 

@@ -12,8 +12,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from propensity.errors import TrainingError
 from propensity.scoring.scorer import Scorer
 from propensity.training import calibration, descent, encoded_files, stored_examples
-from propensity.training.batches import encode
 from propensity.training.descent import AS_GOOD, multilabel_log_loss
+from propensity.training.encoded_examples import encode
 from propensity.training.encoded_files import EncodedFiles
 from propensity.training.fitting import fit
 from propensity.training.mxnet_runtime import mx

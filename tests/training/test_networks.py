@@ -8,7 +8,8 @@ from scipy.sparse import csr_matrix
 
 from propensity.models.forward import FORWARDS, PRIOR_SCALE
 from propensity.training import networks
-from propensity.training.batches import batch_of, encode
+from propensity.training.batches import batch_of
+from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
 from propensity.training.mxnet_runtime import mx
 

@@ -11,8 +11,8 @@ from propensity.models.calibration import Calibration
 from propensity.models.forward import FORWARDS
 from propensity.models.model import Model
 from propensity.training import networks
-from propensity.training.batches import encode
 from propensity.training.descent import no_progress, train_net
+from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
 from propensity.training.fitting import _shape
 from propensity.training.warm_start import carried_over

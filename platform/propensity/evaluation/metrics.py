@@ -10,6 +10,7 @@ values outside [0, 1] raise InputError.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -131,9 +132,7 @@ def macro_auc(
         mask: Pairs to count, bool, (n_customers, n_categories).
         min_positives: Positives a category needs among the pairs that count, to count itself.
     """
-    pairs = Pairs.of(labels, probabilities, mask)
-    columns = pairs.macro_categories(min_positives)
-    return _mean(np.array([roc_auc(*pairs.category(column)) for column in columns]))
+    return _macro(roc_auc, Pairs.of(labels, probabilities, mask), min_positives)
 
 
 def micro_average_precision(
@@ -164,9 +163,7 @@ def macro_average_precision(
         mask: Pairs to count, bool, (n_customers, n_categories).
         min_positives: Positives a category needs among the pairs that count, to count itself.
     """
-    pairs = Pairs.of(labels, probabilities, mask)
-    columns = pairs.macro_categories(min_positives)
-    return _mean(np.array([average_precision(*pairs.category(column)) for column in columns]))
+    return _macro(average_precision, Pairs.of(labels, probabilities, mask), min_positives)
 
 
 def roc_auc(positive: npt.NDArray[np.bool_], score: npt.NDArray[np.floating[Any]]) -> float:
@@ -199,6 +196,14 @@ def clip(probability: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Return probabilities, any shape, within [CLIP, 1 - CLIP] as float64."""
     # In float64: float32 has no 1 - 1e-5 exactly, and the sums below need the digits.
     return np.clip(probability.astype(np.float64), CLIP, 1 - CLIP)
+
+
+def _macro(
+    figure: Callable[[npt.NDArray[np.bool_], npt.NDArray[np.floating[Any]]], float], pairs: Pairs, min_positives: int
+) -> float:
+    """Return the mean of a ranking's figure over the categories with enough positives."""
+    columns = pairs.macro_categories(min_positives)
+    return _mean(np.array([figure(*pairs.category(column)) for column in columns]))
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float:

@@ -25,7 +25,7 @@ from propensity.evaluation.slices import attribute_groups
 from propensity.features.labels import find_labels
 from propensity.features.snapshots import find_snapshot
 from propensity.models.artifact import Artifact, read_artifact
-from propensity.models.registry import RegisteredModel, add_metrics, find_model, model_for
+from propensity.models.registry import RegisteredModel, add_metrics, find_model, model_for, predicts_labels
 from propensity.progress import Progress, silent
 from propensity.scoring.scorer import Scorer
 from propensity.simulation.truth import oracle_at_least, truth_id
@@ -135,8 +135,8 @@ def evaluate_model(
 
 
 def _check_labels(settings: Settings, artifact: Artifact) -> None:
-    theirs, ours = artifact.metadata, settings.labels
-    if (theirs.horizon_days, theirs.event_types) != (ours.horizon_days, ours.event_types):
+    if not predicts_labels(settings, artifact):
+        theirs, ours = artifact.metadata, settings.labels
         raise TrainingError(
             f"Model {theirs.model_version!r} predicts {' or '.join(theirs.event_types)} within {theirs.horizon_days} "
             f"days, but labels are {' or '.join(ours.event_types)} within {ours.horizon_days}. Set labels.event_types "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from propensity.training.encoded_examples import EncodedExamples, encode, joined
+from propensity.training.encoded_examples import joined
 from propensity.training.mxnet_runtime import mx
 from propensity.training.prefetch import prefetched
 from propensity.training.sparse_linear import SparseRows
@@ -16,9 +16,7 @@ from propensity.training.sparse_linear import SparseRows
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from propensity.training.encoded_examples import EncodedSource
-
-__all__ = ["Batch", "Batches", "EncodedExamples", "batch_of", "encode", "gather", "in_mxnet"]
+    from propensity.training.encoded_examples import EncodedExamples, EncodedSource
 
 nd = mx.nd
 PREFETCHED: Final = 3
