@@ -90,7 +90,8 @@ def write_rows(directory: Path, n_rows: int) -> None:
 
 def train(directory: Path, n_rows: int, threads: int) -> dict[str, float]:
     """Fit the encoder, encode, make an epoch; return seconds, shares and bytes."""
-    from propensity.training import batches, descent, mxnet_runtime, sparse_linear  # noqa: PLC0415
+    from propensity.training import batches, descent, mxnet_runtime  # noqa: PLC0415
+    from propensity.training import threads as own_threads  # noqa: PLC0415
     from propensity.training.encoded_files import write_encoded  # noqa: PLC0415
     from propensity.training.encoding import fit_encoder  # noqa: PLC0415
     from propensity.training.fitting import _shape  # noqa: PLC0415
@@ -119,7 +120,7 @@ def train(directory: Path, n_rows: int, threads: int) -> dict[str, float]:
                 yield batch
 
     mxnet_runtime.set_threads(threads)
-    sparse_linear.set_threads(threads)
+    own_threads.set_threads(threads)
     descent.Batches = Timed  # type: ignore[misc]
     per_as_of = np.full(N_AS_OF, n_rows // N_AS_OF)
     examples = StoredExamples(

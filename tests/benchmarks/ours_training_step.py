@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from propensity.models.encoded_rows import EncodedRows
 from propensity.settings import TrainingSettings
-from propensity.training import mxnet_runtime, sparse_linear
+from propensity.training import mxnet_runtime, threads
 from propensity.training.batches import Batches
 from propensity.training.descent import Losses, train_net
 from propensity.training.encoded_examples import EncodedExamples
@@ -64,7 +64,7 @@ def _csr(columns: np.ndarray, values: np.ndarray, width: int) -> csr_matrix:
 def main() -> None:
     directory, optimizer, steps, network = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     cross_signals = int(sys.argv[5])
-    for room in (mxnet_runtime, sparse_linear):
+    for room in (mxnet_runtime, threads):
         room.set_threads(data.threads())
     rows = data.read(directory)
     shape = rows.shape

@@ -29,14 +29,16 @@ def test_a_pass_has_every_row_once_with_its_own_values(encoded):
         rows = order[start : start + 32]
         sizes.append(batch.labels.shape[0])
         np.testing.assert_array_equal(batch.deep.by_row.toarray(), encoded.rows.deep[rows].toarray())
-        np.testing.assert_array_equal(batch.labels.asnumpy(), encoded.labels[rows].toarray())
-        np.testing.assert_array_equal(batch.prior.asnumpy(), encoded.prior[encoded.as_of_position[rows]])
-        row, position = batch.pair_row.asnumpy(), batch.pair_position.asnumpy()
+        np.testing.assert_array_equal(batch.labels.toarray(), encoded.labels[rows].toarray())
+        prior = batch.prior[batch.as_of_position]
+        np.testing.assert_array_equal(prior, encoded.prior[encoded.as_of_position[rows]])
+        row, position = batch.pair_row, batch.pair_position
         picked = encoded.rows.take(rows)
         np.testing.assert_array_equal(row, picked.pair_row)
         np.testing.assert_array_equal(position, picked.pair_position)
-        np.testing.assert_array_equal(batch.pair_signals.asnumpy(), picked.pair_signals)
-        np.testing.assert_array_equal(batch.pair_prior.asnumpy()[:, 0], batch.prior.asnumpy()[row, position])
+        np.testing.assert_array_equal(batch.pair_signals, picked.pair_signals)
+        np.testing.assert_array_equal(batch.pair_prior[:, 0], prior[row, position])
+        np.testing.assert_array_equal(np.repeat(np.arange(len(batch)), np.diff(batch.pair_indptr)), row)
         start += 32
     assert sizes == [32, 32, 32, 4]
 

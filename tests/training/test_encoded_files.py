@@ -48,12 +48,12 @@ def dense(encoded) -> np.ndarray:
 
 def dense_batch(batch) -> np.ndarray:
     n_rows, n_categories = batch.labels.shape
-    signals = batch.pair_signals.asnumpy()
+    signals = batch.pair_signals
     pairs = np.zeros((n_rows, n_categories, signals.shape[1]), np.float32)
-    pairs[batch.pair_row.asnumpy(), batch.pair_position.asnumpy()] = signals
+    pairs[batch.pair_row, batch.pair_position] = signals
     deep, cross = batch.deep.by_row.toarray(), batch.cross.by_row.toarray()
-    others = [array.asnumpy() for array in (batch.prior, batch.labels)]
-    return np.hstack((deep, batch.customer.asnumpy(), cross, pairs.reshape(n_rows, -1), *others))
+    others = [batch.prior[batch.as_of_position], batch.labels.toarray()]
+    return np.hstack((deep, batch.customer, cross, pairs.reshape(n_rows, -1), *others))
 
 
 def in_rising_order(lines: np.ndarray) -> np.ndarray:
@@ -157,7 +157,7 @@ def peak_bytes(n_rows: int, window_bytes: int, directory) -> tuple[int, int]:
     try:
         encoder = fit_encoder(stored, dictionary(), CATEGORIES, 1, cross_signals=CROSS)
         rows = write_encoded(directory, encoder, stored, window_bytes)
-        assert sum(len(batch.labels) for batch in Batches(rows, 64, np.random.default_rng(0))) == n_rows
+        assert sum(len(batch) for batch in Batches(rows, 64, np.random.default_rng(0))) == n_rows
         return tracemalloc.get_traced_memory()[1], rows.n_bytes
     finally:
         tracemalloc.stop()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from propensity.training import sparse_linear
+from propensity.training import threads
 from propensity.training.mxnet_runtime import mx
 from propensity.training.sparse_linear import OPTIMIZERS, SparseLinear, SparseRows
 
@@ -26,12 +26,10 @@ def layer_with(weight, optimizer, *, weight_decay=0.0, lazy=True):
 
 
 def step(layer, rows, gradient, rate):
-    with mx.autograd.record():
-        output = layer(SparseRows.of(rows))
-        loss = (output * mx.nd.array(gradient)).sum()
-    loss.backward()
-    layer.step(rate)
-    return output.asnumpy()
+    batch = SparseRows.of(rows)
+    output = layer.product(batch)
+    layer.step(rate, batch, gradient)
+    return output
 
 
 @pytest.mark.parametrize("lazy", [True, False])
@@ -78,38 +76,26 @@ def test_a_row_no_batch_touches_stays_and_its_moments_wait():
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_number_of_threads_does_not_change_a_bit(optimizer, monkeypatch):
-    monkeypatch.setattr(sparse_linear, "SHARED_FROM", 0)
+    monkeypatch.setattr(threads, "SHARED_FROM", 0)
     first = np.random.default_rng(2).normal(size=(300, N_OUT)).astype(np.float32)
     found = {}
-    for threads in (1, 2, 5):
-        sparse_linear.set_threads(threads)
+    for count in (1, 2, 5):
+        threads.set_threads(count)
         layer = layer_with(first, optimizer)
         outputs = [step(layer, rows, gradient, 0.05) for rows, gradient in batches(4, 50, 300)]
-        found[threads] = [layer.weight, *outputs]
-    sparse_linear.set_threads(1)
-    for threads in (2, 5):
-        for one, other in zip(found[1], found[threads], strict=True):
+        found[count] = [layer.weight, *outputs]
+    threads.set_threads(1)
+    for count in (2, 5):
+        for one, other in zip(found[1], found[count], strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_without_a_recorded_batch_nothing_moves():
-    layer = layer_with(np.ones((N_IN, N_OUT), np.float32), "sgd", weight_decay=0.5, lazy=False)
-    (rows, gradient), *_ = batches(1)
-    layer(SparseRows.of(rows))
-    layer.step(0.1)
-    assert (layer.weight == 1).all()
-    step(layer, rows, gradient, 0.1)
-    moved = layer.weight.copy()
-    layer.step(0.1)  # the batch is used up
-    np.testing.assert_array_equal(layer.weight, moved)
-
-
 def test_empty_rows_and_more_threads_than_rows_are_fine(monkeypatch):
-    monkeypatch.setattr(sparse_linear, "SHARED_FROM", 0)
-    sparse_linear.set_threads(4)
+    monkeypatch.setattr(threads, "SHARED_FROM", 0)
+    threads.set_threads(4)
     layer = layer_with(np.ones((N_IN, N_OUT), np.float32), "adam")
     empty = scipy.sparse.csr_matrix((2, N_IN), dtype=np.float32)
     found = step(layer, empty, np.ones((2, N_OUT), np.float32), 0.1)
-    sparse_linear.set_threads(1)
+    threads.set_threads(1)
     assert (found == 0).all()
     assert (layer.weight == 1).all()

@@ -1,38 +1,39 @@
-"""Batches: encoded examples, shuffled, as MXNet arrays."""
+"""Batches: encoded examples, shuffled."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from propensity.training.encoded_examples import joined
-from propensity.training.mxnet_runtime import mx
 from propensity.training.prefetch import prefetched
 from propensity.training.sparse_linear import SparseRows
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from scipy.sparse import csr_matrix
 
     from propensity.training.encoded_examples import EncodedExamples, EncodedSource
 
-nd = mx.nd
 PREFETCHED: Final = 3
 """Batches gathered ahead."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows with P seen pairs, as MXNet arrays where they are dense.
+    """B rows with P seen pairs.
 
     Attributes:
         deep: Encoded features, (B, n_columns).
-        prior: float32, (B, N).
-        labels: Classes, float32, (B, N); None when there are none.
+        prior: Log-odds of popularity, float32, (n_as_of, N).
+        as_of_position: Row's position in `prior`, int32, (B,).
+        labels: Classes, csr_matrix, int8, (B, N); None when there are none.
         customer: float32, (B, n_customer_signals); None when there are none.
         cross: Cross signals, (B, N * n_cross_signals); None when the batch has no seen pair.
+        pair_indptr: Row i's pairs are `pair_indptr[i]:pair_indptr[i + 1]`, int64, (B + 1,).
         pair_row: Pair's row in the batch, int32, (P,).
         pair_position: Pair's category, int32, (P,).
         pair_signals: float32, (P, n_signals); None when P is 0, since MXNet has no empty arrays.
@@ -40,55 +41,51 @@ class Batch:
     """
 
     deep: SparseRows
-    prior: Any
-    labels: Any
-    customer: Any
+    prior: npt.NDArray[np.float32]
+    as_of_position: npt.NDArray[np.int32]
+    labels: csr_matrix | None
+    customer: npt.NDArray[np.float32] | None
     cross: SparseRows | None
-    pair_row: Any
-    pair_position: Any
-    pair_signals: Any
-    pair_prior: Any
+    pair_indptr: npt.NDArray[np.int64]
+    pair_row: npt.NDArray[np.int32]
+    pair_position: npt.NDArray[np.int32]
+    pair_signals: npt.NDArray[np.float32] | None
+    pair_prior: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Return B."""
+        return len(self.deep)
 
 
 def gather(examples: EncodedExamples) -> Batch:
-    """Make a batch of all rows given, with numpy's arrays in place of MXNet's: work for another thread.
-
-    The arrays are the batch's own, each contiguous.
-    """
+    """Make a batch of all rows given; its arrays are contiguous."""
     rows = examples.rows
-    prior = examples.prior[examples.as_of_position]
     any_pair = len(rows.pair_position) > 0 and rows.pair_signals.shape[1] > 0
     return Batch(
         deep=SparseRows.of(rows.deep),
-        prior=prior,
-        labels=None if examples.labels is None else examples.labels.toarray().astype(np.float32),
+        prior=examples.prior,
+        as_of_position=examples.as_of_position,
+        labels=examples.labels,
         customer=rows.customer if rows.customer.shape[1] else None,
         cross=SparseRows.of(rows.cross) if any_pair else None,
-        pair_row=rows.pair_row if any_pair else None,
-        pair_position=rows.pair_position if any_pair else None,
+        pair_indptr=rows.pair_indptr,
+        pair_row=rows.pair_row,
+        pair_position=rows.pair_position,
         pair_signals=rows.pair_signals if any_pair else None,
-        pair_prior=prior[rows.pair_row, rows.pair_position][:, None] if any_pair else None,
+        pair_prior=examples.prior[examples.as_of_position[rows.pair_row], rows.pair_position][:, None],
     )
-
-
-def in_mxnet(batch: Batch) -> Batch:
-    """Hand a gathered batch's dense arrays to MXNet, which takes them as they are; nobody may change them then."""
-    dense = ("prior", "labels", "customer", "pair_row", "pair_position", "pair_signals", "pair_prior")
-    arrays = {name: getattr(batch, name) for name in dense}
-    # Without a copy: prior and labels of thousands of categories are megabytes.
-    return replace(batch, **{name: nd.from_numpy(array) for name, array in arrays.items() if array is not None})
 
 
 def batch_of(examples: EncodedExamples, rows: npt.NDArray[np.int64]) -> Batch:
     """Gather the rows named into one batch."""
-    return in_mxnet(gather(examples.take(rows)))
+    return gather(examples.take(rows))
 
 
 class Batches:
     """One pass over the examples in a random order: `for batch in Batches(...)`.
 
     Each iteration draws a new order from `rng`; all but the last batch have `batch_size` rows. A thread gathers the
-    next batches while this one is in use; the order doesn't depend on it. Only the caller's thread touches MXNet.
+    next batches while this one is in use; the order doesn't depend on it.
 
     Args:
         examples: In memory or on disk.
@@ -110,10 +107,10 @@ class Batches:
         """Yield the batches of one pass; closing the generator before its end ends the thread."""
         gathered = self._gathered(self._examples.shuffled(self._rng))
         if self._prefetch == 0:
-            yield from map(in_mxnet, gathered)
+            yield from gathered
             return
         with prefetched(gathered, self._prefetch) as batches:
-            yield from map(in_mxnet, batches)
+            yield from batches
 
     def _gathered(self, windows: Iterator[tuple[EncodedExamples, npt.NDArray[np.int64]]]) -> Iterator[Batch]:
         """Yield batches across windows: rows left over from one are the first of the next."""

@@ -15,7 +15,9 @@ from propensity.models.forward import FORWARDS
 from propensity.training import networks
 from propensity.training.batches import Batches
 from propensity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from propensity.training.multilabel_loss import loss_and_gradients
 from propensity.training.mxnet_runtime import mx
+from propensity.training.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from propensity.settings import TrainingSettings
+    from propensity.training.batches import Batch
     from propensity.training.encoded_examples import EncodedSource
 
 Start = Callable[[int, "dict[str, npt.NDArray[np.float32]]"], "dict[str, npt.NDArray[np.float32]]"]
 nd = mx.nd
 REPORT_EVERY: Final = 25
-"""Batches between reads of the training loss: reading it waits for the engine."""
+"""Batches between reports of the training loss."""
 AS_GOOD: Final = 5e-4
 """A validation loss higher by this share counts as no worse. Of epochs as good as each other the latest is kept: its
 learning rate is the lowest, so its net is the least noisy, and a calibration fitted on it carries over to a refit."""
@@ -166,14 +169,15 @@ def train_net(
         # Drawn from the epoch's number alone: whoever goes on from a checkpoint draws the same.
         batches = Batches(train, settings.batch_size, np.random.default_rng((settings.seed, epoch)))
         networks.reseed_dropout(net, settings.seed, epoch)
-        total = nd.zeros((1,))
-        for batch_number, batch in enumerate(batches, start=1):
-            done = (epoch - 1 + (batch_number - 1) / len(batches)) / settings.epochs
-            trainer.set_learning_rate(settings.learning_rate * (1.0 - done))
-            total = total + _step(net, trainer, batch)
-            if batch_number % REPORT_EVERY == 0 and batch_number < len(batches):
-                losses = Losses(stage, number, epochs, _mean(total, batch_number), None)
-                progress(epoch, batch_number, len(batches), losses)
+        total = 0.0
+        with one_blas_thread():
+            for batch_number, batch in enumerate(batches, start=1):
+                done = (epoch - 1 + (batch_number - 1) / len(batches)) / settings.epochs
+                trainer.set_learning_rate(settings.learning_rate * (1.0 - done))
+                total += _step(net, trainer, batch)
+                if batch_number % REPORT_EVERY == 0 and batch_number < len(batches):
+                    losses = Losses(stage, number, epochs, _mean(total, batch_number), None)
+                    progress(epoch, batch_number, len(batches), losses)
         train_loss = _mean(total, len(batches))
         weights = networks.weights(net)
         held_out = None if validation is None else validation_loss(weights, validation, settings, shape)
@@ -234,42 +238,20 @@ def _trainer(net: Any, settings: TrainingSettings) -> Any:
     return mx.gluon.Trainer(list(by_path.values()), settings.optimizer, {"wd": 1.0}, kvstore=None)
 
 
-def _step(net: Any, trainer: Any, batch: Any) -> Any:
-    """Take one step of the optimizer; return the batch's multi-label log loss, (1,), not waited for."""
+def _step(net: Any, trainer: Any, batch: Batch) -> float:
+    """Take one step of the optimizers; return the batch's multi-label log loss."""
     with mx.autograd.record():
-        margins = net(batch)
-    loss, gradient = _loss_and_gradient(margins.detach(), batch.labels)
-    # The loss is summed over categories, so that the size of a gradient doesn't shrink with their number.
-    margins.backward(gradient / len(batch.labels))
+        parts = net(batch)
+    loss, gradients = loss_and_gradients(parts, batch)
+    net.backward(gradients)
     # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
     trainer.step(1, ignore_stale_grad=True)
-    for layer in networks.sparse_layers(net).values():
-        layer.step(trainer.learning_rate)
-    return loss / batch.labels.size
+    net.step(trainer.learning_rate)
+    return loss
 
 
-def _loss_and_gradient(margins: Any, labels: Any) -> tuple[Any, Any]:
-    """Return the sum of the pairs' log losses, (1,), and its gradient with respect to the margins, (B, K - 1, N).
-
-    Written out, p_k - 1[k = label]: recorded operator by operator softmax and choice take a sixth of a step.
-
-    Args:
-        margins: (B, K - 1, N), outside of the recording.
-        labels: Classes, (B, N).
-    """
-    if margins.shape[1] == 1:
-        margins = margins.reshape((0, -1))
-        # log(1 + e^m) - [label] m
-        loss = nd.sum(nd.Activation(margins, act_type="softrelu") - labels * margins)
-        return loss, nd.expand_dims(nd.sigmoid(margins) - labels, 1)
-    log_probability = nd.log_softmax(nd.concat(nd.zeros_like(nd.slice_axis(margins, 1, 0, 1)), margins, dim=1), axis=1)
-    given = nd.one_hot(labels, log_probability.shape[1]).transpose((0, 2, 1))
-    loss = -nd.sum(nd.pick(log_probability, labels, axis=1))
-    return loss, nd.slice_axis(nd.exp(log_probability) - given, 1, 1, None)
-
-
-def _mean(total: Any, batches: int) -> float:
-    mean = float(total.asscalar()) / batches
+def _mean(total: float, batches: int) -> float:
+    mean = total / batches
     if not math.isfinite(mean):
         raise TrainingError("The training loss is no longer finite. Lower training.learning_rate.")
     return mean

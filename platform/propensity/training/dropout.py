@@ -6,7 +6,7 @@ as hashing a counter. And an epoch's masks follow from its seed alone, also afte
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,35 @@ from propensity.training.sparse_kernels import compiled
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+
+STEP: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Masks(NamedTuple):
+    """What the masks of a layer in a step follow from.
+
+    Attributes:
+        seed: uint64.
+        dropped: Probability of a 0, in 1 / 65536, uint16.
+        kept: What the other values are multiplied by, float32.
+    """
+
+    seed: np.uint64
+    dropped: np.uint16
+    kept: np.float32
+
+    def bits(self, shape: tuple[int, int], first: int = 0) -> npt.NDArray[np.uint16]:
+        """Return uniform numbers of 16 bits; a value whose number is below `dropped` is dropped.
+
+        Args:
+            shape: (n, width).
+            first: Row of the layer that is the first here: its numbers don't depend on which rows come along.
+        """
+        per_row = -(-shape[1] // 4)
+        numbers = np.empty((shape[0], per_row), np.uint64)
+        _fill(numbers.reshape(-1), self.seed, np.uint64(first * per_row))
+        return numbers.view(np.uint16)[:, : shape[1]]
 
 
 class Dropout:
@@ -33,36 +62,30 @@ class Dropout:
         """Start the masks anew."""
         self._random = np.random.default_rng(seed)
 
-    def __call__(self, flow: Any) -> Any:
-        """Return `flow`, an MXNet array of any shape, with some values dropped if MXNet is in training mode."""
+    def draw(self) -> Masks | None:
+        """Draw new masks; None if MXNet isn't in training mode or nothing is dropped."""
         if not self._dropped or not mx.autograd.is_training():
-            return flow
-        mask = np.empty(flow.shape, np.float32)
+            return None
         seed = self._random.integers(1 << 64, dtype=np.uint64)
-        _fill(mask.reshape(-1), seed, np.uint64(self._dropped), np.float32(1.0 / (1.0 - self.rate)))
-        return flow * mx.nd.from_numpy(mask)
+        return Masks(seed, np.uint16(self._dropped), np.float32(1.0 / (1.0 - self.rate)))
+
+    def __call__(self, flow: Any) -> Any:
+        """Return `flow`, an MXNet array (n, width), with some values dropped if MXNet is in training mode."""
+        masks = self.draw()
+        if masks is None:
+            return flow
+        kept = masks.bits(flow.shape) >= masks.dropped
+        return flow * mx.nd.from_numpy(kept * masks.kept)
 
 
 @compiled
-def _fill(mask: npt.NDArray[np.float32], seed: np.uint64, dropped: np.uint64, kept: np.float32) -> None:
-    """Write 0 with a probability of `dropped` / 65536, else `kept`: four values from each number of SplitMix64.
+def _fill(numbers: npt.NDArray[np.uint64], seed: np.uint64, first: np.uint64) -> None:
+    """Write the numbers of SplitMix64 from a seed on, but for the `first` ones.
 
     Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
     """
-    n = mask.shape[0]
-    low = np.uint64(0xFFFF)
-    for block in range((n + 3) // 4):
-        z = seed + np.uint64(block + 1) * np.uint64(0x9E3779B97F4A7C15)
+    for i in range(numbers.shape[0]):
+        z = seed + (first + np.uint64(i + 1)) * STEP
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-        start = block * 4
-        if start + 4 <= n:
-            mask[start] = kept * np.float32((z & low) >= dropped)
-            mask[start + 1] = kept * np.float32(((z >> np.uint64(16)) & low) >= dropped)
-            mask[start + 2] = kept * np.float32(((z >> np.uint64(32)) & low) >= dropped)
-            mask[start + 3] = kept * np.float32((z >> np.uint64(48)) >= dropped)
-        else:
-            for i in range(start, n):
-                mask[i] = kept * np.float32((z & low) >= dropped)
-                z = z >> np.uint64(16)
+        numbers[i] = z ^ (z >> np.uint64(31))

@@ -13,12 +13,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
 from propensity.errors import RuntimeMissingError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SYSTEM_LIBRARIES: Final = {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0"}
 """Shared libraries that MXNet's own links to, and the Debian packages that hold them."""
@@ -90,6 +93,24 @@ def set_threads(threads: int) -> None:
     Sums are split over threads, so equal seeds give equal nets for an equal thread count only.
     """
     mx.base.check_call(mx.base._LIB.MXSetNumOMPThreads(ctypes.c_int(threads)))  # noqa: SLF001 - not wrapped
+
+
+class _DLPack:
+    """An MXNet array as numpy takes one over."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # kDLCPU
+
+    def __dlpack__(self, **_options: Any) -> Any:
+        return self._array.to_dlpack_for_read()
+
+
+def view(array: Any) -> npt.NDArray[Any]:
+    """Return an MXNet array's values, waited for, without a copy; not to be written to."""
+    return np.from_dlpack(_DLPack(array))
 
 
 def _load() -> ModuleType:

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from propensity.models.forward import PRIOR_SCALE
-from propensity.training.dropout import Dropout
 from propensity.training.encoding import ROW_LENGTH
-from propensity.training.mxnet_runtime import mx
+from propensity.training.multilabel_loss import Parts
+from propensity.training.mxnet_runtime import mx, view
+from propensity.training.network_parts import AlignedPart, DeepPart, Head
+from propensity.training.pair_layers import PairLayers, PairWeights
 from propensity.training.sparse_linear import SparseLinear
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from propensity.training.batches import Batch
+    from propensity.training.sparse_linear import SparseRows
 
 nd, gluon = mx.nd, mx.gluon
 
@@ -59,109 +61,12 @@ class NetworkShape:
     aligned_dropout: float
 
 
-class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
-    """Sparse input layer and hidden layers: CSR (B, n_columns) to (B, hidden[-1])."""
-
-    def __init__(self, shape: NetworkShape) -> None:
-        super().__init__()
-        width = shape.hidden[0]
-        with self.name_scope():
-            self.input = SparseLinear(shape.n_columns, width)
-            self.input_bias = self.params.get("input_bias", shape=(1, width), wd_mult=0.0)
-            self.layers = _layers(width, shape.hidden[1:])
-        self.dropout = Dropout(shape.dropout)
-
-    def forward(self, batch: Batch) -> Any:
-        """Return the last hidden layer."""
-        hidden = self.dropout(nd.relu(nd.broadcast_add(self.input(batch.deep), self.input_bias.data())))
-        for layer in self.layers:
-            hidden = self.dropout(layer(hidden))
-        return hidden
-
-
-class Head(gluon.Block):  # type: ignore[misc,name-defined]
-    """K-class softmax outputs of all categories in one product, plus the popularity prior.
-
-    A column for each class but "none", whose logit is 0: a K-th column would say nothing more and cost as much as the
-    others.
-    """
-
-    def __init__(self, shape: NetworkShape) -> None:
-        super().__init__()
-        self._shape = (-1, shape.n_classes - 1, shape.n_categories)
-        with self.name_scope():
-            self.output = gluon.nn.Dense((shape.n_classes - 1) * shape.n_categories, in_units=shape.hidden[-1])
-            self.prior_scale = self.params.get("prior_scale", shape=(1, shape.n_classes - 1, 1), wd_mult=0.0)
-
-    def forward(self, hidden: Any, batch: Batch) -> Any:
-        """Return margins (B, K - 1, N)."""
-        margins = self.output(hidden).reshape(self._shape)
-        return margins + nd.broadcast_mul(nd.expand_dims(batch.prior, 1), self.prior_scale.data())
-
-
-class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
-    """What a category's own history says about it, for seen pairs only.
-
-    A small net shared by all categories reads the pair's signals, the category's embedding and recent
-    popularity, the row's context and the customer's own signals, such as how often she comes; a linear term per
-    category reads the pair's signals.
-    """
-
-    def __init__(self, shape: NetworkShape) -> None:
-        super().__init__()
-        self._n_out = shape.n_classes - 1
-        n_linear = (shape.n_signals + 1) * self._n_out
-        n_in = shape.n_signals + shape.embedding + shape.context + 1 + shape.n_customer_signals
-        with self.name_scope():
-            self.context = gluon.nn.Dense(shape.context, in_units=shape.hidden[-1])
-            self.embedding = self.params.get("embedding", shape=(shape.n_categories, shape.embedding))
-            self.linear = self.params.get("linear", shape=(shape.n_categories, n_linear))
-            self.layers = _layers(n_in, shape.aligned_hidden)
-            self.output = gluon.nn.Dense(self._n_out, in_units=(n_in, *shape.aligned_hidden)[-1])
-        self.dropout = Dropout(shape.aligned_dropout)
-
-    def forward(self, hidden: Any, batch: Batch) -> Any:
-        """Return what to add to the margins of the seen pairs, (P, K - 1)."""
-        context = nd.take(self.context(hidden), batch.pair_row)
-        embedding = nd.take(self.embedding.data(), batch.pair_position)
-        inputs = [batch.pair_signals, embedding, context, batch.pair_prior * PRIOR_SCALE]
-        if batch.customer is not None:
-            inputs.append(nd.take(batch.customer, batch.pair_row))
-        flow = nd.concat(*inputs, dim=1)
-        for layer in self.layers:
-            flow = self.dropout(layer(flow))
-        linear = nd.take(self.linear.data(), batch.pair_position).reshape((0, self._n_out, -1))
-        weight, bias = nd.slice_axis(linear, 2, 0, -1), nd.slice_axis(linear, 2, -1, None)
-        weighted = nd.broadcast_mul(weight, nd.expand_dims(batch.pair_signals, 1))
-        # MXNet's sum over the last axis takes ten times as long as a product with ones.
-        own = nd.dot(weighted, nd.ones((weighted.shape[2], 1))).reshape((0, -1))
-        return self.output(flow) + own + bias.reshape((0, -1))
-
-
-class CrossPart(gluon.Block):  # type: ignore[misc,name-defined]
-    """What the history in other categories says about a category the customer has none in.
-
-    One linear map of N x N weights per signal, strongly decayed: the full-rank item-to-item model of Ning and
-    Karypis 2011 (SLIM) and Steck 2019 (EASE), here inside the likelihood. The deep part's hidden layers are too
-    narrow for it. On seen pairs, where the category's own history speaks, it only overfits: they don't get it.
-    """
-
-    def __init__(self, shape: NetworkShape) -> None:
-        super().__init__()
-        self._shape = (-1, shape.n_classes - 1, shape.n_categories)
-        self.linear = SparseLinear(
-            shape.n_categories * shape.n_cross_signals, (shape.n_classes - 1) * shape.n_categories
-        )
-
-    def forward(self, batch: Batch, seen: Any) -> Any:
-        """Return what to add to the margins, (B, K - 1, N), given 1 for seen pairs and else 0, (B, 1, N)."""
-        assert batch.cross is not None  # there are seen pairs
-        crossed = self.linear(batch.cross).reshape(self._shape)
-        return nd.broadcast_mul(crossed, 1.0 - seen)
-
-
 class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
-    """The published net: sparse input, hidden layers, N softmax outputs of K classes."""
+    """The published net: sparse input, hidden layers, N softmax outputs of K classes.
+
+    Inside `autograd.record()` a forward pass is kept; `backward` and then `step`, which moves the weights that MXNet
+    doesn't know, use it up.
+    """
 
     reads_aligned_columns = True
     """Whether the deep part's input has columns for category-aligned features."""
@@ -172,43 +77,77 @@ class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
             self.deep = DeepPart(shape)
             self.head = Head(shape)
 
-    def forward(self, batch: Batch) -> Any:
-        """Return margins (B, K - 1, N)."""
-        return self.head(self.deep(batch), batch)
+    def forward(self, batch: Batch) -> Parts:
+        """Return the summands of the margins."""
+        self._outputs = list(self.head(self.deep(batch)))
+        head, prior_scale = map(view, self._outputs)
+        return Parts(head, prior_scale, own=None, crossed=None)
+
+    def backward(self, gradients: Parts) -> None:
+        """Compute all gradients, given those by the summands."""
+        self._back(gradients.head, gradients.prior_scale)
+
+    def _back(self, *gradients: Any) -> None:
+        mx.autograd.backward(self._outputs, [nd.from_numpy(gradient) for gradient in gradients])
+
+    def step(self, learning_rate: float) -> None:
+        """Move the weights of the sparse layers."""
+        self.deep.step(learning_rate)
 
 
-class CategoryAligned(gluon.Block):  # type: ignore[misc,name-defined]
+class CategoryAligned(FeedForward):
     """The published net, a category-aligned part on seen pairs and a cross-category part on the others.
 
     The cost of both follows the seen pairs.
+
+    The cross-category part says what the history in other categories says about one that the customer has none in: one
+    linear map of N x N weights per signal, strongly decayed, the full-rank item-to-item model of Ning and Karypis 2011
+    (SLIM) and Steck 2019 (EASE), here inside the likelihood. The deep part's hidden layers are too narrow for it. On
+    seen pairs, where the category's own history speaks, it only overfits: they don't get it.
     """
 
     # Measured: columns for them double the time and change the log loss by less than seeds do.
     reads_aligned_columns = False
 
     def __init__(self, shape: NetworkShape) -> None:
-        super().__init__()
+        super().__init__(shape)
         with self.name_scope():
-            self.deep = DeepPart(shape)
-            self.head = Head(shape)
             self.aligned = AlignedPart(shape)
-            self.cross = CrossPart(shape) if shape.n_cross_signals else None
+        self.cross = None
+        self._pairs: PairLayers | None = None
+        self._crossed: tuple[SparseRows, npt.NDArray[np.float32]] | None = None
+        if shape.n_cross_signals:
+            n_out = (shape.n_classes - 1) * shape.n_categories
+            self.cross = SparseLinear(shape.n_categories * shape.n_cross_signals, n_out)
 
-    def forward(self, batch: Batch) -> Any:
-        """Return margins (B, K - 1, N)."""
+    def forward(self, batch: Batch) -> Parts:
+        """Return the summands of the margins."""
         hidden = self.deep(batch)
-        margins = self.head(hidden, batch)
+        self._outputs, self._pairs, self._crossed = list(self.head(hidden)), None, None
+        head, prior_scale = map(view, self._outputs)
         if batch.pair_signals is None:
-            return margins
-        n_rows, n_margins, n_categories = margins.shape
-        own = self.aligned(hidden, batch)
-        where = nd.stack(batch.pair_row, batch.pair_position)
-        scattered = nd.scatter_nd(own, where, shape=(n_rows, n_categories, n_margins))
-        margins = margins + nd.transpose(scattered, (0, 2, 1))
-        if self.cross is None:
-            return margins
-        seen = nd.scatter_nd(nd.ones_like(batch.pair_prior), where, shape=(n_rows, n_categories, 1))
-        return margins + self.cross(batch, nd.transpose(seen, (0, 2, 1)))
+            return Parts(head, prior_scale, own=None, crossed=None)
+        reads = self.aligned(hidden, batch).arrays()
+        self._outputs += reads
+        self._pairs = PairLayers(PairWeights.of([view(array) for array in reads]), batch, self.aligned.masks())
+        crossed = None if self.cross is None or batch.cross is None else self.cross.product(batch.cross)
+        return Parts(head, prior_scale, self._pairs.forward(), crossed)
+
+    def backward(self, gradients: Parts) -> None:
+        """Compute all gradients, given those by the summands."""
+        pairs: list[Any] = []
+        if self._pairs is not None and gradients.own is not None:
+            pairs = self._pairs.backward(gradients.own).arrays()
+            if self._pairs.batch.cross is not None and gradients.crossed is not None:
+                self._crossed = self._pairs.batch.cross, gradients.crossed
+        self._back(gradients.head, gradients.prior_scale, *pairs)
+
+    def step(self, learning_rate: float) -> None:
+        """Move the weights of the sparse layers."""
+        super().step(learning_rate)
+        if self.cross is not None and self._crossed is not None:
+            self.cross.step(learning_rate, *self._crossed)
+        self._pairs = self._crossed = None
 
 
 NETWORKS: Final[dict[str, type[Any]]] = {"category_aligned": CategoryAligned, "feed_forward": FeedForward}
@@ -270,15 +209,7 @@ def sparse_layers(net: Any) -> dict[str, SparseLinear]:
     """Return the layers of sparse rows, whose weights MXNet doesn't know, by their weight's path in the net."""
     layers = {"deep.input_weight": net.deep.input}
     if getattr(net, "cross", None) is not None:
-        layers["cross.weight"] = net.cross.linear
-    return layers
-
-
-def _layers(width: int, widths: tuple[int, ...]) -> Any:
-    layers = gluon.nn.Sequential()
-    for units in widths:
-        layers.add(gluon.nn.Dense(units, activation="relu", in_units=width))
-        width = units
+        layers["cross.weight"] = net.cross
     return layers
 
 

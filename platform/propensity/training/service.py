@@ -259,11 +259,11 @@ def fit_net(
         TrainingError: There's too little to learn from, or the loss is no longer finite.
     """
     # Here, not above: MXNet takes seconds to import, and asking whether training is due needn't.
-    from propensity.training import mxnet_runtime, sparse_linear  # noqa: PLC0415
+    from propensity.training import mxnet_runtime, threads  # noqa: PLC0415
     from propensity.training.fitting import Losses, fit  # noqa: PLC0415
 
     mxnet_runtime.set_threads(settings.threads)
-    sparse_linear.set_threads(settings.threads)
+    threads.set_threads(settings.threads)
 
     def report(epoch: int, batch: int, n_batches: int, losses: Losses) -> None:
         number = f", net {losses.net + 1} of {settings.training.nets}" if settings.training.nets > 1 else ""

@@ -1,0 +1,269 @@
+"""Multi-label log loss of a batch and its gradients, from the summands of the margins: one pass, row after row.
+
+MXNet adds up, squashes and sums margins operator by operator, each of which reads and writes a value for every row and
+category; its sigmoid and its sums don't use the processor's vectors or cores. That takes more of a step than all matrix
+products (docs/training.md). Here a row's margins stay in the first cache until their gradient is written.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numba
+import numpy as np
+
+from propensity.training.sparse_kernels import compiled
+from propensity.training.threads import share
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from propensity.training.batches import Batch
+
+    Floats = npt.NDArray[np.float32]
+    Ints = npt.NDArray[np.int32]
+
+LANES: Final = 64
+"""Neighbours that are summed apart, so that sums go through the processor's vectors."""
+FLUSHED: Final = 16
+"""Factors of a lane's product before its logarithm is taken: each is K at most, float32 holds 200 ** 16."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Summands of the margins of B rows, or the loss's gradients by them.
+
+    margins[b, k, n] = head[b, k, n] + prior_scale[k] * prior[b, n], and on seen pairs `own`, on the others `crossed`.
+
+    Attributes:
+        head: float32, (B, (K - 1) * N).
+        prior_scale: float32, (1, K - 1, 1).
+        own: What a seen pair's own history says, float32, (P, K - 1); None where no pair is seen.
+        crossed: What the history in other categories says, float32, (B, (K - 1) * N); None without a cross part.
+    """
+
+    head: Floats
+    prior_scale: Floats
+    own: Floats | None
+    crossed: Floats | None
+
+
+def margins(parts: Parts, batch: Batch) -> Floats:
+    """Add up the margins, (B, K - 1, N)."""
+    arrays = _arrays(parts, batch)
+    out: Floats = np.empty_like(arrays[0])
+    for row in range(len(out)):
+        _add_up(row, *arrays, out[row])
+    return out
+
+
+def loss_and_gradients(parts: Parts, batch: Batch) -> tuple[float, Parts]:
+    """Return the pairs' mean log loss, and gradients of their sum over categories and mean over rows.
+
+    The loss of a pair is log(1 + sum_j e^margin_j) - margin_label, its gradient p_k - 1[k = label]. It is summed over
+    categories, so that the size of a gradient doesn't shrink with their number. The number of threads doesn't change
+    a bit.
+
+    Args:
+        parts: Of the margins; `crossed` is overwritten by its gradient.
+        batch: With labels.
+    """
+    arrays = _arrays(parts, batch)
+    n_rows, n_margins, n_categories = arrays[0].shape
+    labels = batch.labels
+    assert labels is not None  # a batch to learn from
+    gradient = np.empty_like(arrays[0])
+    own_gradient = np.empty_like(arrays[3])
+    scale_gradient = np.empty((n_rows, n_margins), np.float32)
+    losses = np.empty(n_rows)
+
+    def work(low: int, high: int) -> None:
+        _rows(
+            *arrays, labels.indptr, labels.indices, labels.data, np.float32(1.0 / n_rows),
+            gradient, own_gradient, scale_gradient, losses, low, high,
+        )  # fmt: skip
+
+    share(work, np.arange(n_rows + 1), 8 * n_margins * n_categories)
+    of_scale = scale_gradient.sum(axis=0, dtype=np.float64).astype(np.float32).reshape(1, n_margins, 1)
+    of_own = None if parts.own is None else own_gradient
+    gradients = Parts(gradient.reshape(n_rows, -1), of_scale, of_own, parts.crossed)
+    return float(losses.sum()) / (n_rows * n_categories), gradients
+
+
+def _arrays(parts: Parts, batch: Batch) -> tuple[Any, ...]:
+    """Return the arguments of `_add_up` from `head` to `position`."""
+    scale = parts.prior_scale.reshape(-1)
+    head = parts.head.reshape(len(batch), len(scale), -1)
+    own = np.empty((0, len(scale)), np.float32) if parts.own is None else parts.own
+    crossed = np.empty((0, *head.shape[1:]), np.float32) if parts.crossed is None else parts.crossed.reshape(head.shape)
+    return head, scale, crossed, own, batch.prior, batch.as_of_position, batch.pair_indptr, batch.pair_position
+
+
+@numba.njit(fastmath={"contract"})
+def _exp(x: np.float32) -> np.float32:
+    """Return e^x for x <= 0, to a unit in the last place or two; in arithmetic that compiles to vectors.
+
+    Source: expf of Moshier's Cephes library, http://www.netlib.org/cephes
+    """
+    x = max(x, np.float32(-87.0))
+    n = np.floor(x * np.float32(1.44269504088896341) + np.float32(0.5))
+    r = x - n * np.float32(0.693359375)
+    r = r + n * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1.0)
+    power: np.float32 = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^n, by its bits
+    found: np.float32 = p * power
+    return found
+
+
+@compiled
+def _add_up(
+    row: int, head: Floats, scale: Floats, crossed: Floats, own: Floats, prior: Floats, as_of: Ints,
+    indptr: npt.NDArray[np.int64], position: Ints, out: Floats,
+) -> None:  # fmt: skip
+    """Write a row's margins into `out`, (K - 1, N)."""
+    recent = prior[as_of[row]]
+    for k in range(out.shape[0]):
+        total, deep = out[k], head[row, k]
+        for n in range(total.shape[0]):
+            total[n] = deep[n] + scale[k] * recent[n]
+        if crossed.shape[0] > 0:
+            others = crossed[row, k]
+            for n in range(total.shape[0]):
+                total[n] += others[n]
+        for pair in range(indptr[row], indptr[row + 1] if own.shape[0] > 0 else indptr[row]):
+            n = position[pair]
+            total[n] = deep[n] + scale[k] * recent[n] + own[pair, k]
+
+
+@compiled
+def _rows(
+    head: Floats, scale: Floats, crossed: Floats, own: Floats, prior: Floats, as_of: Ints,
+    indptr: npt.NDArray[np.int64], position: Ints,
+    label_indptr: Ints, label_position: Ints, label: npt.NDArray[np.int8], share_of_row: np.float32,
+    gradient: Floats, own_gradient: Floats, scale_gradient: Floats, losses: npt.NDArray[np.float64],
+    low: int, high: int,
+) -> None:  # fmt: skip
+    """Write the loss and the gradients of rows `low` to `high`."""
+    n_categories = head.shape[2]
+    highest, total = np.empty(n_categories, np.float32), np.empty(n_categories, np.float32)
+    for row in range(low, high):
+        out = gradient[row]
+        _add_up(row, head, scale, crossed, own, prior, as_of, indptr, position, out)
+        labels = slice(label_indptr[row], label_indptr[row + 1])
+        loss = -_at_labels(out, label_position[labels], label[labels], np.float32(0.0))
+        _exponentials(out, highest, total)
+        losses[row] = loss + _sum(highest) + _sum_of_logs(total)
+        _scale(out, total, share_of_row)
+        _at_labels(out, label_position[labels], label[labels], share_of_row)
+        recent = prior[as_of[row]]
+        for k in range(out.shape[0]):
+            scale_gradient[row, k] = _dot(out[k], recent)
+        if crossed.shape[0] > 0:
+            crossed[row] = out
+        if own.shape[0] > 0:
+            pairs = slice(indptr[row], indptr[row + 1])
+            _at_pairs(out, position[pairs], own_gradient[pairs])
+            if crossed.shape[0] > 0:
+                crossed_row = crossed[row]
+                for n in position[pairs]:
+                    crossed_row[:, n] = np.float32(0.0)
+
+
+@compiled
+def _at_labels(out: Floats, position: Ints, label: npt.NDArray[np.int8], less: np.float32) -> float:
+    """Sum up what `out`, (K - 1, N), has at the labels of a row, and take `less` from each."""
+    found = 0.0
+    for entry in range(len(label)):
+        if label[entry] > 0:
+            found += out[label[entry] - 1, position[entry]]
+            out[label[entry] - 1, position[entry]] -= less
+    return found
+
+
+@compiled
+def _at_pairs(out: Floats, position: Ints, found: Floats) -> None:
+    """Copy what `out`, (K - 1, N), has at a row's pairs to `found`, (n_pairs, K - 1)."""
+    for pair in range(len(position)):
+        for k in range(out.shape[0]):
+            found[pair, k] = out[k, position[pair]]
+
+
+@compiled
+def _scale(out: Floats, total: Floats, share_of_row: np.float32) -> None:
+    """Multiply `out`, (K - 1, N), by share_of_row / total."""
+    for n in range(total.shape[0]):
+        total[n] = share_of_row / total[n]
+    for k in range(out.shape[0]):
+        of_k = out[k]
+        for n in range(total.shape[0]):
+            of_k[n] *= total[n]
+
+
+@compiled
+def _exponentials(margin: Floats, highest: Floats, total: Floats) -> None:
+    """Turn margins m_k into e^(m_k - h) where h = max(0, m_1, ..), `highest`; `total` is their sum and e^-h."""
+    highest[:] = np.float32(0.0)
+    for k in range(margin.shape[0]):
+        of_k = margin[k]
+        for n in range(highest.shape[0]):
+            highest[n] = max(highest[n], of_k[n])
+    for n in range(highest.shape[0]):
+        total[n] = _exp(-highest[n])
+    for k in range(margin.shape[0]):
+        of_k = margin[k]
+        for n in range(highest.shape[0]):
+            of_k[n] = _exp(of_k[n] - highest[n])
+            total[n] += of_k[n]
+
+
+@compiled
+def _sum(values: Floats) -> float:
+    lanes, found = np.zeros(LANES, np.float32), 0.0
+    whole = values.shape[0] - values.shape[0] % LANES
+    for start in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] += values[start + lane]
+    for lane in range(LANES):
+        found += lanes[lane]
+    for n in range(whole, values.shape[0]):
+        found += values[n]
+    return found
+
+
+@compiled
+def _dot(left: Floats, right: Floats) -> float:
+    lanes, found = np.zeros(LANES, np.float32), 0.0
+    whole = left.shape[0] - left.shape[0] % LANES
+    for start in range(0, whole, LANES):
+        for lane in range(LANES):
+            lanes[lane] += left[start + lane] * right[start + lane]
+    for lane in range(LANES):
+        found += lanes[lane]
+    for n in range(whole, left.shape[0]):
+        found += left[n] * right[n]
+    return found
+
+
+@compiled
+def _sum_of_logs(values: Floats) -> float:
+    """Sum the logarithms of values from 1 to K: those of products of a few."""
+    lanes, found = np.ones(LANES, np.float32), 0.0
+    whole = values.shape[0] - values.shape[0] % LANES
+    for first in range(0, whole, LANES * FLUSHED):
+        lanes[:] = np.float32(1.0)
+        for start in range(first, min(first + LANES * FLUSHED, whole), LANES):
+            for lane in range(LANES):
+                lanes[lane] *= values[start + lane]
+        for lane in range(LANES):
+            found += math.log(lanes[lane])
+    for n in range(whole, values.shape[0]):
+        found += math.log(values[n])
+    return found

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from propensity.training import pair_layers, threads
+from propensity.training.batches import batch_of
+from propensity.training.dropout import Masks
+from propensity.training.encoded_examples import encode
+from propensity.training.encoding import fit_encoder
+from propensity.training.pair_layers import PairLayers, PairWeights
+
+from .planted import CATEGORIES, dictionary, examples
+
+MASKS = [Masks(np.uint64(seed), np.uint16(20_000), np.float32(65_536 / 45_536)) for seed in (3, 4)]
+
+
+@pytest.fixture(scope="module")
+def batch():
+    some = examples(60, 1, 1)
+    return batch_of(encode(fit_encoder(some, dictionary(), CATEGORIES, 1), some), np.arange(60))
+
+
+def random_weights(batch, n_out):
+    rng = np.random.default_rng(0)
+    n_signals, n = batch.pair_signals.shape[1], len(CATEGORIES)
+    shapes = [(n, 8), (len(batch), 8), (8, n_signals), (8, 1), (5, 8), (5,), (n_out, 5), (n_out,)]
+    shapes.append((n, n_out * (n_signals + 1)))
+    return PairWeights.of([rng.normal(0, 0.5, shape).astype(np.float32) for shape in shapes])
+
+
+def numbers(batch, n_out, masks):
+    layers = PairLayers(random_weights(batch, n_out), batch, masks)
+    own = layers.forward()
+    pull = np.random.default_rng(1).normal(size=own.shape).astype(np.float32)
+    return [own, *layers.backward(pull).arrays()]
+
+
+@pytest.mark.parametrize("masks", [None, MASKS])
+@pytest.mark.parametrize("n_out", [1, 3])
+def test_gradients_agree_with_finite_differences_also_under_dropout(batch, n_out, masks):
+    weights = random_weights(batch, n_out)
+    own, *gradients = numbers(batch, n_out, masks)
+    pull = np.random.default_rng(1).normal(size=own.shape).astype(np.float32)
+    rng = np.random.default_rng(2)
+    for number, gradient in enumerate(gradients):
+        direction = rng.normal(size=gradient.shape).astype(np.float32)
+        found = []
+        for step in (1e-4, -1e-4):
+            arrays = weights.arrays()
+            arrays[number] = arrays[number] + np.float32(step) * direction
+            moved = PairLayers(PairWeights.of(arrays), batch, masks).forward()
+            found.append((moved.astype(np.float64) * pull).sum())
+        slope = (found[0] - found[1]) / 2e-4
+        assert np.abs(gradient).max() > 0
+        assert slope == pytest.approx((gradient * direction).sum(dtype=np.float64), rel=2e-2, abs=0.1), number
+
+
+@pytest.mark.parametrize("masks", [None, MASKS])
+def test_neither_threads_nor_blocks_change_the_masks_and_threads_not_a_bit(batch, masks, monkeypatch):
+    assert len(batch.pair_position) > 100
+    expected = numbers(batch, 2, masks)
+    monkeypatch.setattr(threads, "SHARED_FROM", 0)
+    for count in (1, 2, 5):
+        threads.set_threads(count)
+        for one, other in zip(numbers(batch, 2, masks), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    threads.set_threads(1)
+    for block in (1, 7, 50):  # sums are taken in another order
+        monkeypatch.setattr(pair_layers, "BLOCK", block)
+        for one, other in zip(numbers(batch, 2, masks), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_leaves_out_its_share_and_scales_the_rest(batch):
+    layers = PairLayers(random_weights(batch, 1), batch, MASKS)
+    layers.forward()
+    whole = PairLayers(random_weights(batch, 1), batch, None)
+    whole.forward()
+    first, undropped = layers.hidden[0], whole.hidden[0]
+    active = undropped > 0
+    assert (first[active] == 0).mean() == pytest.approx(20_000 / 65_536, abs=0.05)
+    kept = active & (first > 0)
+    np.testing.assert_allclose(first[kept], undropped[kept] * MASKS[0].kept, rtol=1e-6)
+    assert not first[~active].any()
