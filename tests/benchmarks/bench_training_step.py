@@ -20,6 +20,8 @@ rounds. With B rows of z non-zeros, U distinct columns in a batch, hidden layers
   optimizer's arrays read once and written once, the same for all dense weights; the batch's columns and values read
   twice, its labels once. Activations and gradients are taken to stay in the caches.
 
+At last training_step_profile.py says where a step's time goes.
+
 Run by `make bench`, or: python tests/benchmarks/bench_training_step.py
 In seconds: python tests/benchmarks/bench_training_step.py --features 5000 --outputs 100 --batch 128 --rounds 1
 """
@@ -199,6 +201,20 @@ def compare(directory: Path, shape: data.Shape, given: argparse.Namespace) -> No
     compared = {contender: runs for contender, runs in results.items() if contender.name not in ALIGNED}
     print_optimizers(shape, roof, compared, threads)
     print_parts(shape, plain, results)
+    for name, network, cross_signals in (
+        (plain.name, "feed_forward", 0),
+        *((name, "category_aligned", cross_signals) for name, cross_signals in ALIGNED.items()),
+    ):
+        arguments = (str(directory), plain.optimizer, str(REPORTED), network, str(cross_signals))
+        print_profile(name, run(sys.executable, "training_step_profile.py", *arguments, threads="1 thread"))
+
+
+def print_profile(name: str, parts: dict[str, float]) -> None:
+    """Print what each part of a step takes of one thread."""
+    whole = sum(parts.values())
+    print(f"\n{name}, on one thread: {1e3 * whole:.1f} ms of the processor a step")
+    for part, seconds in parts.items():
+        print(f"{part:55s}{1e3 * seconds:8.1f}{seconds / whole:7.0%}")
 
 
 def print_optimizers(shape: data.Shape, roof: Roof, results: Results, threads: dict[Contender, str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import training_step_data as data
@@ -61,12 +62,8 @@ def _csr(columns: np.ndarray, values: np.ndarray, width: int) -> csr_matrix:
     return csr_matrix((values.flatten(), columns.flatten(), indptr), shape=(len(columns), width))
 
 
-def main() -> None:
-    directory, optimizer, steps, network = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
-    cross_signals = int(sys.argv[5])
-    for room in (mxnet_runtime, threads):
-        room.set_threads(data.threads())
-    rows = data.read(directory)
+def training(rows: data.Rows, optimizer: str, network: str, cross_signals: int) -> dict[str, Any]:
+    """Return the arguments of `train_net` for one pass without a validation."""
     shape = rows.shape
     examples = examples_of(rows, network, cross_signals)
     settings = TrainingSettings(
@@ -93,18 +90,27 @@ def main() -> None:
         dropout=settings.dropout,
         aligned_dropout=settings.aligned_dropout,
     )
+    return {"train": examples, "validation": None, "shape": net, "settings": settings, "epochs": 1}
+
+
+def main() -> None:
+    directory, optimizer, steps, network = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    for room in (mxnet_runtime, threads):
+        room.set_threads(data.threads())
+    given = training(data.read(directory), optimizer, network, int(sys.argv[5]))
     reached: dict[int, tuple[float, float]] = {}
 
     def progress(epoch: int, batch: int, n_batches: int, losses: Losses) -> None:
-        # Reading the loss waited for the engine, so this is when the batch's step had ended.
+        # The step's last work is our own: it isn't in MXNet's queue.
         reached[batch] = time.perf_counter(), losses.train
 
-    train_net(examples, None, net, settings=settings, epochs=1, progress=progress)
+    train_net(**given, progress=progress)
     timed = data.WARM_UP + steps
     if not {data.WARM_UP, timed} <= set(reached):
         raise RuntimeError(f"train_net reported batches {sorted(reached)}, not {data.WARM_UP} and {timed}")
     seconds = (reached[timed][0] - reached[data.WARM_UP][0]) / steps
-    data.print_result(seconds, reached[data.WARM_UP][1], assembly=assembly_seconds(examples, shape.batch))
+    batch_size = given["settings"].batch_size
+    data.print_result(seconds, reached[data.WARM_UP][1], assembly=assembly_seconds(given["train"], batch_size))
 
 
 def assembly_seconds(examples: EncodedExamples, batch_size: int) -> float:
