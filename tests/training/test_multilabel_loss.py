@@ -67,7 +67,7 @@ def log_loss(found, labels):
     return (of_all - np.take_along_axis(with_none, labels[:, None].astype(int), axis=1)[:, 0]).sum()
 
 
-shapes = pytest.mark.parametrize("n_categories", [len(CATEGORIES), LANES, 20 * LANES + 13])
+shapes = pytest.mark.parametrize("n_categories", [len(CATEGORIES), LANES, 150 * LANES + 13])
 classes = pytest.mark.parametrize("n_classes", [2, 4])
 summands = pytest.mark.parametrize(("own", "crossed"), [(False, False), (True, False), (True, True)])
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 LANES: Final = 64
 """Neighbours that are summed apart, so that sums go through the processor's vectors."""
-FLUSHED: Final = 16
-"""Factors of a lane's product before its logarithm is taken: each is K at most, float32 holds 200 ** 16."""
+LARGEST: Final = 120.0
+"""Binary logarithm of the largest product that is sure to fit into float32."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +131,16 @@ def _add_up(
     """Write a row's margins into `out`, (K - 1, N)."""
     recent = prior[as_of[row]]
     for k in range(out.shape[0]):
-        total, deep = out[k], head[row, k]
+        total, deep, by_prior = out[k], head[row, k], scale[k]  # read once: the compiler can't know that it stays
         for n in range(total.shape[0]):
-            total[n] = deep[n] + scale[k] * recent[n]
+            total[n] = deep[n] + by_prior * recent[n]
         if crossed.shape[0] > 0:
             others = crossed[row, k]
             for n in range(total.shape[0]):
                 total[n] += others[n]
         for pair in range(indptr[row], indptr[row + 1] if own.shape[0] > 0 else indptr[row]):
             n = position[pair]
-            total[n] = deep[n] + scale[k] * recent[n] + own[pair, k]
+            total[n] = deep[n] + by_prior * recent[n] + own[pair, k]
 
 
 @compiled
@@ -160,7 +160,7 @@ def _rows(
         labels = slice(label_indptr[row], label_indptr[row + 1])
         loss = -_at_labels(out, label_position[labels], label[labels], np.float32(0.0))
         _exponentials(out, highest, total)
-        losses[row] = loss + _sum(highest) + _sum_of_logs(total)
+        losses[row] = loss + _sum(highest) + _sum_of_logs(total, out.shape[0] + 1)
         _scale(out, total, share_of_row)
         _at_labels(out, label_position[labels], label[labels], share_of_row)
         recent = prior[as_of[row]]
@@ -253,13 +253,14 @@ def _dot(left: Floats, right: Floats) -> float:
 
 
 @compiled
-def _sum_of_logs(values: Floats) -> float:
-    """Sum the logarithms of values from 1 to K: those of products of a few."""
+def _sum_of_logs(values: Floats, n_classes: int) -> float:
+    """Sum the logarithms of values from 1 to K, a logarithm for each product of as many as fit."""
     lanes, found = np.ones(LANES, np.float32), 0.0
     whole = values.shape[0] - values.shape[0] % LANES
-    for first in range(0, whole, LANES * FLUSHED):
+    factors = LANES * max(int(LARGEST / math.log2(n_classes)), 1)
+    for first in range(0, whole, factors):
         lanes[:] = np.float32(1.0)
-        for start in range(first, min(first + LANES * FLUSHED, whole), LANES):
+        for start in range(first, min(first + factors, whole), LANES):
             for lane in range(LANES):
                 lanes[lane] *= values[start + lane]
         for lane in range(LANES):
