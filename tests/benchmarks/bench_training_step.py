@@ -4,8 +4,8 @@ The net: sparse input, two hidden layers, a logistic output for each category. D
 every contender runs in a process of its own, in turn, round after round; figures are medians of the rounds. Each first
 tries its thread settings and keeps the fastest.
 
-- Ours (ours_training_step.py) is `descent.train_net`: shuffling, gathering each batch from the rows, and the popularity
-  prior and the loss that peers don't compute are in its time. Peers are given a few batches ready-made.
+- Ours (ours_training_step.py) is `descent.train_net`: shuffling, gathering each batch from the rows, the popularity
+  prior and, unlike the Module, the loss are in its time. Peers are given a few batches ready-made.
 - PyTorch (peer_torch_step.py): `EmbeddingBag(sparse=True)` and `Linear`, SparseAdam for the sparse part and fused Adam
   for the dense one; Adagrad; SGD.
 - MXNet (peer_mxnet_step.py): the Module API with a row-sparse input weight and lazy updates.
@@ -18,7 +18,7 @@ rounds. With B rows of z non-zeros, U distinct columns in a batch, hidden layers
   gradient), 6 B (h1 h2 + h2 N) for the others (forward, weight's gradient, input's gradient);
 - memory, at the bandwidth of a copy (bytes read plus bytes written): the U rows of the input weight and of each of the
   optimizer's arrays read once and written once, the same for all dense weights; the batch's columns and values read
-  twice, its labels once. Activations and gradients are taken to stay in the caches.
+  twice, its positive labels once. Activations and gradients are taken to stay in the caches.
 
 At last training_step_profile.py says where a step's time goes.
 
@@ -157,7 +157,7 @@ class Roof:
         dense = first * second + second * shape.outputs
         non_zeros = batch * shape.non_zeros
         moving = touched * first + dense + first + second + shape.outputs
-        read = 2 * non_zeros * 2 + batch * shape.outputs
+        read = 2 * non_zeros * 2 + batch * shape.positives
         return cls(
             operations=4 * non_zeros * first + 6 * batch * dense,
             moved={name: 4 * (2 * (1 + arrays) * moving + read) for name, arrays in OPTIMIZERS.items()},

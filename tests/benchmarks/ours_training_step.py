@@ -95,13 +95,13 @@ def training(rows: data.Rows, optimizer: str, network: str, cross_signals: int) 
 
 def main() -> None:
     directory, optimizer, steps, network = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
-    for room in (mxnet_runtime, threads):
-        room.set_threads(data.threads())
+    mxnet_runtime.set_threads(data.threads())
+    threads.set_threads(data.threads())
     given = training(data.read(directory), optimizer, network, int(sys.argv[5]))
     reached: dict[int, tuple[float, float]] = {}
 
     def progress(epoch: int, batch: int, n_batches: int, losses: Losses) -> None:
-        # The step's last work is our own: it isn't in MXNet's queue.
+        # The dense optimizers' work may still be queued, at either end of the clock.
         reached[batch] = time.perf_counter(), losses.train
 
     train_net(**given, progress=progress)

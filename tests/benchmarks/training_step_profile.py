@@ -1,5 +1,6 @@
-"""Where a training step's time goes, for bench_training_step.py: python training_step_profile.py DIRECTORY OPTIMIZER
-STEPS NETWORK CROSS_SIGNALS
+"""Where a training step's time goes, for bench_training_step.py.
+
+python training_step_profile.py DIRECTORY OPTIMIZER STEPS NETWORK CROSS_SIGNALS
 
 `descent.train_net` runs as in ours_training_step.py, but on one thread, its batches gathered in turn, and with MXNet's
 engine that returns from each operator when it is done (MXNET_ENGINE_TYPE=NaiveEngine): what a part takes is then its
@@ -53,8 +54,8 @@ def timed(name: str | Callable[[Any], str], function: Callable[..., Any]) -> Cal
 
 
 def layer_name(layer: SparseLinear) -> str:
-    """Return which of the two sparse layers it is, by the width of its output."""
-    return "input layer" if layer.weight.shape[1] == hidden else "cross part"
+    """Return which of the two sparse layers it is, by the length of its input."""
+    return "input layer" if layer.weight.shape[0] == n_columns else "cross part"
 
 
 def time_parts() -> None:
@@ -81,7 +82,7 @@ if __name__ == "__main__":
     threads.set_threads(1)
     mxnet_runtime.set_threads(1)
     rows = data.read(Path(directory))
-    hidden = rows.shape.hidden[0]
+    n_columns = rows.shape.features
     time_parts()
     steps: list[dict[str, float]] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -80,16 +81,22 @@ def new_home(directory: Path, *, applied: bool = False, **options: object) -> Se
     return settings
 
 
+def _directory_until_the_end() -> Path:
+    directory = Path(mkdtemp(prefix="propensity-world-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
 @cache
 def _migrated() -> Path:
-    home = Path(mkdtemp(prefix="propensity-migrated-"))
+    home = _directory_until_the_end()
     migrate(Settings(home=home))
     return home
 
 
 @cache
 def _applied() -> Path:
-    home = Path(mkdtemp(prefix="propensity-applied-"))
+    home = _directory_until_the_end()
     shutil.copytree(_migrated(), home, dirs_exist_ok=True)
     apply_repository(Settings(home=home))
     return home

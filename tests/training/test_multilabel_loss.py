@@ -11,7 +11,7 @@ from propensity.training import threads
 from propensity.training.batches import batch_of
 from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
-from propensity.training.multilabel_loss import LANES, Parts, _exp, loss_and_gradients, margins
+from propensity.training.multilabel_loss import LANES, Summands, _exp, loss_and_gradients, margins
 
 from .planted import CATEGORIES, CROSS, dictionary, examples
 
@@ -40,7 +40,7 @@ def random_parts(batch, n_classes, rng, *, own=True, crossed=True, size=3.0):
     def drawn(*shape):
         return (size * rng.normal(size=shape)).astype(np.float32)
 
-    return Parts(
+    return Summands(
         head=drawn(n_rows, n_out * n_categories),
         prior_scale=drawn(1, n_out, 1),
         own=drawn(len(batch.pair_position), n_out) if own else None,
@@ -127,7 +127,7 @@ def test_a_loss_that_is_not_a_number_is_not_hidden(encoded):
     assert not np.isfinite(loss_and_gradients(parts, batch)[0])
 
 
-def test_the_number_of_threads_does_not_change_a_bit(encoded, monkeypatch):
+def test_the_number_of_threads_does_not_change_a_bit(encoded, monkeypatch, threads_restored):
     monkeypatch.setattr(threads, "SHARED_FROM", 0)
     rng = np.random.default_rng(5)
     batch = batch_with(encoded, 300, 3, rng)
@@ -137,7 +137,6 @@ def test_the_number_of_threads_does_not_change_a_bit(encoded, monkeypatch):
         threads.set_threads(count)
         loss, gradients = loss_and_gradients(dataclasses.replace(parts, crossed=parts.crossed.copy()), batch)
         found[count] = [np.array(loss), *dataclasses.astuple(gradients)]
-    threads.set_threads(1)
     for count in (2, 5):
         for one, other in zip(found[1], found[count], strict=True):
             np.testing.assert_array_equal(one, other)

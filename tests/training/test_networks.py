@@ -128,8 +128,8 @@ def test_gradients_agree_with_finite_differences(n_classes, encoded):
     batch = batch_of(encoded, rows)
     rng = np.random.default_rng(1)
     with mx.autograd.record():
-        parts = net(batch)
-    _, found = loss_and_gradients(parts, batch)
+        summands = net(batch)
+    _, found = loss_and_gradients(summands, batch)
     net.backward(found)
     weights = networks.weights(net)
     part = dataclasses.replace(encoded, rows=encoded.rows.take(rows), as_of_position=encoded.as_of_position[rows])
@@ -173,19 +173,37 @@ def test_a_step_uses_its_batch_up(network, encoded):
     with pytest.raises(ValueError, match="no recorded batch"):
         net.step(1.0)
     with mx.autograd.record():
-        parts = net(batch)
-    net.backward(loss_and_gradients(parts, batch)[1])
+        summands = net(batch)
+    net.backward(loss_and_gradients(summands, batch)[1])
     assert all(moved.any() for moved in sparse_gradients(net).values())
     with pytest.raises(ValueError, match="no recorded batch"):
         net.step(1.0)
+
+
+def test_a_batch_without_pairs_leaves_their_parts_alone(encoded):
+    net = random_net("category_aligned", 2, encoded)
+    trainer = mx.gluon.Trainer(list(networks.parameters(net).values()), "sgd", {"learning_rate": 1.0}, kvstore=None)
+    before = {}
+    for rows in (np.arange(20), np.arange(140, 150)):  # the second are strangers
+        before = networks.weights(net)
+        batch = batch_of(encoded, rows)
+        with mx.autograd.record():
+            summands = net(batch)
+        net.backward(loss_and_gradients(summands, batch)[1])
+        trainer.step(1, ignore_stale_grad=True)
+        net.step(1.0)
+    after = networks.weights(net)
+    stayed = {name for name, value in after.items() if np.array_equal(value, before[name])}
+    assert {name for name in after if name.startswith(("aligned", "cross"))} <= stayed
+    assert not stayed & {"head.output.weight", "head.output.bias", "deep.input_bias"}
 
 
 def test_the_sparse_gradient_has_only_the_columns_of_the_batch(encoded):
     net = random_net("feed_forward", 2, encoded, dropout=0.0)
     batch = batch_of(encoded, np.array([0, 1]))
     with mx.autograd.record():
-        parts = net(batch)
-    net.backward(loss_and_gradients(parts, batch)[1])
+        summands = net(batch)
+    net.backward(loss_and_gradients(summands, batch)[1])
     moved = np.flatnonzero(sparse_gradients(net)["deep.input_weight"].any(axis=1))
     assert moved.tolist() == sorted(set(encoded.rows.deep[[0, 1]].indices.tolist()))
 

@@ -29,7 +29,8 @@ def random_weights(batch, n_out):
     return PairWeights.of([rng.normal(0, 0.5, shape).astype(np.float32) for shape in shapes])
 
 
-def numbers(batch, n_out, masks):
+def run_both_ways(batch, n_out, masks):
+    """What comes out, and the gradients for a random one of it."""
     layers = PairLayers(random_weights(batch, n_out), batch, masks)
     own = layers.forward()
     pull = np.random.default_rng(1).normal(size=own.shape).astype(np.float32)
@@ -40,7 +41,7 @@ def numbers(batch, n_out, masks):
 @pytest.mark.parametrize("n_out", [1, 3])
 def test_gradients_agree_with_finite_differences_also_under_dropout(batch, n_out, masks):
     weights = random_weights(batch, n_out)
-    own, *gradients = numbers(batch, n_out, masks)
+    own, *gradients = run_both_ways(batch, n_out, masks)
     pull = np.random.default_rng(1).normal(size=own.shape).astype(np.float32)
     rng = np.random.default_rng(2)
     for number, gradient in enumerate(gradients):
@@ -54,21 +55,27 @@ def test_gradients_agree_with_finite_differences_also_under_dropout(batch, n_out
         slope = (found[0] - found[1]) / 2e-4
         assert np.abs(gradient).max() > 0
         assert slope == pytest.approx((gradient * direction).sum(dtype=np.float64), rel=2e-2, abs=0.1), number
+    np.testing.assert_allclose(PairWeights.of(gradients).output_bias, pull.sum(axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("block", [1, 7, pair_layers.BLOCK])
+@pytest.mark.parametrize("masks", [None, MASKS])
+def test_the_number_of_threads_does_not_change_a_bit(batch, masks, block, monkeypatch, threads_restored):
+    monkeypatch.setattr(threads, "SHARED_FROM", 0)
+    monkeypatch.setattr(pair_layers, "BLOCK", block)
+    expected = run_both_ways(batch, 2, masks)
+    for count in (2, 5):
+        threads.set_threads(count)
+        for one, other in zip(run_both_ways(batch, 2, masks), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("masks", [None, MASKS])
-def test_neither_threads_nor_blocks_change_the_masks_and_threads_not_a_bit(batch, masks, monkeypatch):
-    assert len(batch.pair_position) > 100
-    expected = numbers(batch, 2, masks)
-    monkeypatch.setattr(threads, "SHARED_FROM", 0)
-    for count in (1, 2, 5):
-        threads.set_threads(count)
-        for one, other in zip(numbers(batch, 2, masks), expected, strict=True):
-            np.testing.assert_array_equal(one, other)
-    threads.set_threads(1)
-    for block in (1, 7, 50):  # sums are taken in another order
+def test_the_size_of_blocks_changes_the_order_of_sums_only(batch, masks, monkeypatch):
+    expected = run_both_ways(batch, 2, masks)
+    for block in (1, 7, 50):
         monkeypatch.setattr(pair_layers, "BLOCK", block)
-        for one, other in zip(numbers(batch, 2, masks), expected, strict=True):
+        for one, other in zip(run_both_ways(batch, 2, masks), expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
@@ -81,5 +88,5 @@ def test_dropout_leaves_out_its_share_and_scales_the_rest(batch):
     active = undropped > 0
     assert (first[active] == 0).mean() == pytest.approx(20_000 / 65_536, abs=0.05)
     kept = active & (first > 0)
-    np.testing.assert_allclose(first[kept], undropped[kept] * MASKS[0].kept, rtol=1e-6)
+    np.testing.assert_allclose(first[kept], undropped[kept] * MASKS[0].scale, rtol=1e-6)
     assert not first[~active].any()

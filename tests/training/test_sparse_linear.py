@@ -75,7 +75,7 @@ def test_a_row_no_batch_touches_stays_and_its_moments_wait():
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_number_of_threads_does_not_change_a_bit(optimizer, monkeypatch):
+def test_the_number_of_threads_does_not_change_a_bit(optimizer, monkeypatch, threads_restored):
     monkeypatch.setattr(threads, "SHARED_FROM", 0)
     first = np.random.default_rng(2).normal(size=(300, N_OUT)).astype(np.float32)
     found = {}
@@ -84,18 +84,16 @@ def test_the_number_of_threads_does_not_change_a_bit(optimizer, monkeypatch):
         layer = layer_with(first, optimizer)
         outputs = [step(layer, rows, gradient, 0.05) for rows, gradient in batches(4, 50, 300)]
         found[count] = [layer.weight, *outputs]
-    threads.set_threads(1)
     for count in (2, 5):
         for one, other in zip(found[1], found[count], strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_empty_rows_and_more_threads_than_rows_are_fine(monkeypatch):
+def test_empty_rows_and_more_threads_than_rows_are_fine(monkeypatch, threads_restored):
     monkeypatch.setattr(threads, "SHARED_FROM", 0)
     threads.set_threads(4)
     layer = layer_with(np.ones((N_IN, N_OUT), np.float32), "adam")
     empty = scipy.sparse.csr_matrix((2, N_IN), dtype=np.float32)
     found = step(layer, empty, np.ones((2, N_OUT), np.float32), 0.1)
-    threads.set_threads(1)
     assert (found == 0).all()
     assert (layer.weight == 1).all()

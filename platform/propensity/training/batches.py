@@ -30,13 +30,13 @@ class Batch:
         deep: Encoded features, (B, n_columns).
         prior: Log-odds of popularity, float32, (n_as_of, N).
         as_of_position: Row's position in `prior`, int32, (B,).
-        labels: Classes, csr_matrix, int8, (B, N); None when there are none.
+        labels: Classes below K, csr_matrix without an entry twice, int8, (B, N); None when there are none.
         customer: float32, (B, n_customer_signals); None when there are none.
         cross: Cross signals, (B, N * n_cross_signals); None when the batch has no seen pair.
         pair_indptr: Row i's pairs are `pair_indptr[i]:pair_indptr[i + 1]`, int64, (B + 1,).
         pair_row: Pair's row in the batch, int32, (P,).
         pair_position: Pair's category, int32, (P,).
-        pair_signals: float32, (P, n_signals); None when P is 0, since MXNet has no empty arrays.
+        pair_signals: float32, (P, n_signals); None when P or n_signals is 0.
         pair_prior: The row's `prior` of the pair's category, float32, (P, 1).
     """
 

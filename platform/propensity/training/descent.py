@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from propensity.training.encoded_examples import EncodedSource
 
 Start = Callable[[int, "dict[str, npt.NDArray[np.float32]]"], "dict[str, npt.NDArray[np.float32]]"]
-nd = mx.nd
 REPORT_EVERY: Final = 25
 """Batches between reports of the training loss."""
 AS_GOOD: Final = 5e-4
@@ -241,8 +240,8 @@ def _trainer(net: Any, settings: TrainingSettings) -> Any:
 def _step(net: Any, trainer: Any, batch: Batch) -> float:
     """Take one step of the optimizers; return the batch's multi-label log loss."""
     with mx.autograd.record():
-        parts = net(batch)
-    loss, gradients = loss_and_gradients(parts, batch)
+        summands = net(batch)
+    loss, gradients = loss_and_gradients(summands, batch)
     net.backward(gradients)
     # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
     trainer.step(1, ignore_stale_grad=True)

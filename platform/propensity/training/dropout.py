@@ -1,7 +1,7 @@
 """Dropout with masks drawn by a compiled counter-based generator.
 
-Drawing MXNet's masks takes a quarter of a step where every seen pair has hidden units of its own, several times as long
-as hashing a counter. And an epoch's masks follow from its seed alone, also after a kill.
+MXNet's generator takes many times as long as hashing a counter, and every seen pair has hidden units of its own. And an
+epoch's masks follow from its seed alone, also after a kill.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Masks(NamedTuple):
     Attributes:
         seed: uint64.
         dropped: Probability of a 0, in 1 / 65536, uint16.
-        kept: What the other values are multiplied by, float32.
+        scale: What the other values are multiplied by, float32.
     """
 
     seed: np.uint64
     dropped: np.uint16
-    kept: np.float32
+    scale: np.float32
 
     def bits(self, shape: tuple[int, int], first: int = 0) -> npt.NDArray[np.uint16]:
         """Return uniform numbers of 16 bits; a value whose number is below `dropped` is dropped.
@@ -75,7 +75,7 @@ class Dropout:
         if masks is None:
             return flow
         kept = masks.bits(flow.shape) >= masks.dropped
-        return flow * mx.nd.from_numpy(kept * masks.kept)
+        return flow * mx.nd.from_numpy(kept * masks.scale)
 
 
 @compiled

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import numba
 import numpy as np
 
 from propensity.training.sparse_kernels import compiled
@@ -27,12 +26,15 @@ if TYPE_CHECKING:
 
 LANES: Final = 64
 """Neighbours that are summed apart, so that sums go through the processor's vectors."""
-LARGEST: Final = 120.0
+LARGEST_LOG2: Final = 120.0
 """Binary logarithm of the largest product that is sure to fit into float32."""
+
+PRODUCTS: Final = 8
+"""Multiplications that take as long as a margin does, about."""
 
 
 @dataclass(frozen=True)
-class Parts:
+class Summands:
     """Summands of the margins of B rows, or the loss's gradients by them.
 
     margins[b, k, n] = head[b, k, n] + prior_scale[k] * prior[b, n], and on seen pairs `own`, on the others `crossed`.
@@ -50,16 +52,16 @@ class Parts:
     crossed: Floats | None
 
 
-def margins(parts: Parts, batch: Batch) -> Floats:
-    """Add up the margins, (B, K - 1, N)."""
-    arrays = _arrays(parts, batch)
+def margins(summands: Summands, batch: Batch) -> Floats:
+    """Add up the margins, (B, K - 1, N), as `loss_and_gradients` does for itself."""
+    arrays = _arrays(summands, batch)
     out: Floats = np.empty_like(arrays[0])
     for row in range(len(out)):
         _add_up(row, *arrays, out[row])
     return out
 
 
-def loss_and_gradients(parts: Parts, batch: Batch) -> tuple[float, Parts]:
+def loss_and_gradients(summands: Summands, batch: Batch) -> tuple[float, Summands]:
     """Return the pairs' mean log loss, and gradients of their sum over categories and mean over rows.
 
     The loss of a pair is log(1 + sum_j e^margin_j) - margin_label, its gradient p_k - 1[k = label]. It is summed over
@@ -67,10 +69,10 @@ def loss_and_gradients(parts: Parts, batch: Batch) -> tuple[float, Parts]:
     a bit.
 
     Args:
-        parts: Of the margins; `crossed` is overwritten by its gradient.
+        summands: Of the margins; `crossed` is overwritten by its gradient.
         batch: With labels.
     """
-    arrays = _arrays(parts, batch)
+    arrays = _arrays(summands, batch)
     n_rows, n_margins, n_categories = arrays[0].shape
     labels = batch.labels
     assert labels is not None  # a batch to learn from
@@ -80,28 +82,31 @@ def loss_and_gradients(parts: Parts, batch: Batch) -> tuple[float, Parts]:
     losses = np.empty(n_rows)
 
     def work(low: int, high: int) -> None:
-        _rows(
+        _write_rows(
             *arrays, labels.indptr, labels.indices, labels.data, np.float32(1.0 / n_rows),
             gradient, own_gradient, scale_gradient, losses, low, high,
         )  # fmt: skip
 
-    share(work, np.arange(n_rows + 1), 8 * n_margins * n_categories)
+    share(work, np.arange(n_rows + 1), PRODUCTS * n_margins * n_categories)
     of_scale = scale_gradient.sum(axis=0, dtype=np.float64).astype(np.float32).reshape(1, n_margins, 1)
-    of_own = None if parts.own is None else own_gradient
-    gradients = Parts(gradient.reshape(n_rows, -1), of_scale, of_own, parts.crossed)
+    of_own = None if summands.own is None else own_gradient
+    gradients = Summands(gradient.reshape(n_rows, -1), of_scale, of_own, summands.crossed)
     return float(losses.sum()) / (n_rows * n_categories), gradients
 
 
-def _arrays(parts: Parts, batch: Batch) -> tuple[Any, ...]:
+def _arrays(summands: Summands, batch: Batch) -> tuple[Any, ...]:
     """Return the arguments of `_add_up` from `head` to `position`."""
-    scale = parts.prior_scale.reshape(-1)
-    head = parts.head.reshape(len(batch), len(scale), -1)
-    own = np.empty((0, len(scale)), np.float32) if parts.own is None else parts.own
-    crossed = np.empty((0, *head.shape[1:]), np.float32) if parts.crossed is None else parts.crossed.reshape(head.shape)
+    scale = summands.prior_scale.reshape(-1)
+    head = summands.head.reshape(len(batch), len(scale), -1)
+    own, crossed = np.empty((0, len(scale)), np.float32), np.empty((0, *head.shape[1:]), np.float32)
+    if summands.own is not None:
+        own = summands.own
+    if summands.crossed is not None:
+        crossed = summands.crossed.reshape(head.shape)
     return head, scale, crossed, own, batch.prior, batch.as_of_position, batch.pair_indptr, batch.pair_position
 
 
-@numba.njit(fastmath={"contract"})
+@compiled
 def _exp(x: np.float32) -> np.float32:
     """Return e^x for x <= 0, to a unit in the last place or two; in arithmetic that compiles to vectors.
 
@@ -144,7 +149,7 @@ def _add_up(
 
 
 @compiled
-def _rows(
+def _write_rows(
     head: Floats, scale: Floats, crossed: Floats, own: Floats, prior: Floats, as_of: Ints,
     indptr: npt.NDArray[np.int64], position: Ints,
     label_indptr: Ints, label_position: Ints, label: npt.NDArray[np.int8], share_of_row: np.float32,
@@ -158,11 +163,11 @@ def _rows(
         out = gradient[row]
         _add_up(row, head, scale, crossed, own, prior, as_of, indptr, position, out)
         labels = slice(label_indptr[row], label_indptr[row + 1])
-        loss = -_at_labels(out, label_position[labels], label[labels], np.float32(0.0))
+        loss = -_sum_at_labels(out, label_position[labels], label[labels])
         _exponentials(out, highest, total)
         losses[row] = loss + _sum(highest) + _sum_of_logs(total, out.shape[0] + 1)
         _scale(out, total, share_of_row)
-        _at_labels(out, label_position[labels], label[labels], share_of_row)
+        _take_from_labels(out, label_position[labels], label[labels], share_of_row)
         recent = prior[as_of[row]]
         for k in range(out.shape[0]):
             scale_gradient[row, k] = _dot(out[k], recent)
@@ -178,22 +183,27 @@ def _rows(
 
 
 @compiled
-def _at_labels(out: Floats, position: Ints, label: npt.NDArray[np.int8], less: np.float32) -> float:
-    """Sum up what `out`, (K - 1, N), has at the labels of a row, and take `less` from each."""
+def _sum_at_labels(row: Floats, position: Ints, label: npt.NDArray[np.int8]) -> float:
     found = 0.0
     for entry in range(len(label)):
         if label[entry] > 0:
-            found += out[label[entry] - 1, position[entry]]
-            out[label[entry] - 1, position[entry]] -= less
+            found += row[label[entry] - 1, position[entry]]
     return found
 
 
 @compiled
-def _at_pairs(out: Floats, position: Ints, found: Floats) -> None:
-    """Copy what `out`, (K - 1, N), has at a row's pairs to `found`, (n_pairs, K - 1)."""
+def _take_from_labels(row: Floats, position: Ints, label: npt.NDArray[np.int8], amount: np.float32) -> None:
+    for entry in range(len(label)):
+        if label[entry] > 0:
+            row[label[entry] - 1, position[entry]] -= amount
+
+
+@compiled
+def _at_pairs(row: Floats, position: Ints, out: Floats) -> None:
+    """Copy what `row`, (K - 1, N), has at its pairs to `out`, (n_pairs, K - 1)."""
     for pair in range(len(position)):
-        for k in range(out.shape[0]):
-            found[pair, k] = out[k, position[pair]]
+        for k in range(row.shape[0]):
+            out[pair, k] = row[k, position[pair]]
 
 
 @compiled
@@ -257,7 +267,7 @@ def _sum_of_logs(values: Floats, n_classes: int) -> float:
     """Sum the logarithms of values from 1 to K, a logarithm for each product of as many as fit."""
     lanes, found = np.ones(LANES, np.float32), 0.0
     whole = values.shape[0] - values.shape[0] % LANES
-    factors = LANES * max(int(LARGEST / math.log2(n_classes)), 1)
+    factors = LANES * max(int(LARGEST_LOG2 / math.log2(n_classes)), 1)
     for first in range(0, whole, factors):
         lanes[:] = np.float32(1.0)
         for start in range(first, min(first + factors, whole), LANES):

@@ -67,9 +67,8 @@ class Head(gluon.Block):  # type: ignore[misc,name-defined]
             self.prior_scale = self.params.get("prior_scale", shape=(1, shape.n_classes - 1, 1), wd_mult=0.0)
 
     def forward(self, hidden: Any) -> tuple[Any, Any]:
-        """Return `Parts.head` and `Parts.prior_scale`."""
-        # A product, so that the scale is an output whose gradient can be given.
-        return self.output(hidden), self.prior_scale.data() * 1.0
+        """Return `Summands.head` and `Summands.prior_scale`."""
+        return self.output(hidden), _as_output(self.prior_scale)
 
 
 class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
@@ -90,7 +89,7 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
             self.embedding = self.params.get("embedding", shape=(shape.n_categories, shape.embedding))
             self.linear = self.params.get("linear", shape=(shape.n_categories, (shape.n_signals + 1) * n_out))
             self.layers = _layers(sum(self._widths), shape.aligned_hidden)
-            self.output = gluon.nn.Dense(n_out, in_units=(sum(self._widths), *shape.aligned_hidden)[-1])
+            self.output = gluon.nn.Dense(n_out, in_units=shape.aligned_hidden[-1])
         self.dropout = Dropout(shape.aligned_dropout)
 
     def forward(self, hidden: Any, batch: Batch) -> PairWeights:
@@ -108,8 +107,7 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
         if of_customer:
             customer = nd.from_numpy(batch.customer)
             of_row = of_row + nd.FullyConnected(customer, *of_customer, no_bias=True, num_hidden=units)
-        # Products with 1, so that the parameters are outputs whose gradients can be given.
-        later = [parameter.data() * 1.0 for layer in others for parameter in (layer.weight, layer.bias)]
+        later = [_as_output(parameter) for layer in others for parameter in (layer.weight, layer.bias)]
         output = (self.output.weight, self.output.bias, self.linear)
         return PairWeights(
             of_category,
@@ -117,13 +115,18 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
             of_signals,
             of_prior * PRIOR_SCALE,
             tuple(later),
-            *(parameter.data() * 1.0 for parameter in output),
+            *map(_as_output, output),
         )
 
     def masks(self) -> list[Masks] | None:
         """Draw masks for each hidden layer; None outside of training or without dropout."""
         drawn = [self.dropout.draw() for _ in self.layers]
         return [masks for masks in drawn if masks is not None] or None
+
+
+def _as_output(parameter: Any) -> Any:
+    """Return a parameter's values as an operator's output, whose gradient can be given from outside."""
+    return parameter.data() * 1.0
 
 
 def _layers(width: int, widths: tuple[int, ...]) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from propensity.training.encoding import ROW_LENGTH
-from propensity.training.multilabel_loss import Parts
+from propensity.training.multilabel_loss import Summands
 from propensity.training.mxnet_runtime import mx, view
 from propensity.training.network_parts import AlignedPart, DeepPart, Head
 from propensity.training.pair_layers import PairLayers, PairWeights
@@ -76,19 +76,21 @@ class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
         with self.name_scope():
             self.deep = DeepPart(shape)
             self.head = Head(shape)
+        self._outputs: list[Any] = []
 
-    def forward(self, batch: Batch) -> Parts:
+    def forward(self, batch: Batch) -> Summands:
         """Return the summands of the margins."""
         self._outputs = list(self.head(self.deep(batch)))
         head, prior_scale = map(view, self._outputs)
-        return Parts(head, prior_scale, own=None, crossed=None)
+        return Summands(head, prior_scale, own=None, crossed=None)
 
-    def backward(self, gradients: Parts) -> None:
+    def backward(self, gradients: Summands) -> None:
         """Compute all gradients, given those by the summands."""
         self._back(gradients.head, gradients.prior_scale)
 
     def _back(self, *gradients: Any) -> None:
-        mx.autograd.backward(self._outputs, [nd.from_numpy(gradient) for gradient in gradients])
+        outputs, self._outputs = self._outputs, []
+        mx.autograd.backward(outputs, [nd.from_numpy(gradient) for gradient in gradients])
 
     def step(self, learning_rate: float) -> None:
         """Move the weights of the sparse layers."""
@@ -98,7 +100,7 @@ class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
 class CategoryAligned(FeedForward):
     """The published net, a category-aligned part on seen pairs and a cross-category part on the others.
 
-    The cost of both follows the seen pairs.
+    The cost of both follows the seen pairs, and the weights.
 
     The cross-category part says what the history in other categories says about one that the customer has none in: one
     linear map of N x N weights per signal, strongly decayed, the full-rank item-to-item model of Ning and Karypis 2011
@@ -120,20 +122,20 @@ class CategoryAligned(FeedForward):
             n_out = (shape.n_classes - 1) * shape.n_categories
             self.cross = SparseLinear(shape.n_categories * shape.n_cross_signals, n_out)
 
-    def forward(self, batch: Batch) -> Parts:
+    def forward(self, batch: Batch) -> Summands:
         """Return the summands of the margins."""
         hidden = self.deep(batch)
         self._outputs, self._pairs, self._crossed = list(self.head(hidden)), None, None
         head, prior_scale = map(view, self._outputs)
         if batch.pair_signals is None:
-            return Parts(head, prior_scale, own=None, crossed=None)
+            return Summands(head, prior_scale, own=None, crossed=None)
         reads = self.aligned(hidden, batch).arrays()
         self._outputs += reads
         self._pairs = PairLayers(PairWeights.of([view(array) for array in reads]), batch, self.aligned.masks())
         crossed = None if self.cross is None or batch.cross is None else self.cross.product(batch.cross)
-        return Parts(head, prior_scale, self._pairs.forward(), crossed)
+        return Summands(head, prior_scale, self._pairs.forward(), crossed)
 
-    def backward(self, gradients: Parts) -> None:
+    def backward(self, gradients: Summands) -> None:
         """Compute all gradients, given those by the summands."""
         pairs: list[Any] = []
         if self._pairs is not None and gradients.own is not None:

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 BLOCK: Final = 1024
 """Pairs of a block, about: a row's pairs are never parted."""
 GROUPS: Final = 4
-"""Parts of a batch whose gradients are summed apart, by any number of threads, and then added in order."""
+"""Parts of a batch whose gradients are summed apart and then added in order, whichever threads there are. Each has sums
+for all categories, so they are few; more threads than parts don't help."""
 PRODUCTS: Final = 1000
-"""Of a pair, about: what it costs."""
+"""Multiplications that a pair takes, forward or back, about."""
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,12 @@ class PairLayers:
             np.maximum(flow, 0.0, out=flow)
             return
         masks = self.masks[number]
-        _relu_and_drop(flow, masks.bits(flow.shape, pairs.start), masks.dropped, masks.kept)
+        _relu_and_drop(flow, masks.bits(flow.shape, pairs.start), masks.dropped, masks.scale)
 
     def _unsquash(self, number: int, pairs: slice, flow: Floats) -> None:
         """Turn a gradient by a hidden layer's output into that by its input: what came out as 0 takes none."""
-        kept = np.float32(1.0) if self.masks is None else self.masks[number].kept
-        _where_positive(flow, self.hidden[number][pairs], kept)
+        scale = np.float32(1.0) if self.masks is None else self.masks[number].scale
+        _where_positive(flow, self.hidden[number][pairs], scale)
 
     def _in_blocks(self, of_group: Callable[[int], Callable[[slice], None]]) -> None:
         """Call `of_group(number)(pairs)` for each block of each group; threads share the groups."""
@@ -197,7 +198,7 @@ class PairLayers:
                         if stop > start:
                             block(slice(start, stop))
 
-        share(work, np.arange(GROUPS + 1), n_pairs * PRODUCTS)
+        share(work, np.arange(GROUPS + 1), n_pairs * PRODUCTS // GROUPS)
 
 
 @compiled
@@ -220,11 +221,11 @@ def _sum_first(flow: Floats, of_category: Floats, position: Ints, of_row: Floats
 
 
 @compiled
-def _relu_and_drop(flow: Floats, bits: npt.NDArray[np.uint16], dropped: np.uint16, kept: np.float32) -> None:
+def _relu_and_drop(flow: Floats, bits: npt.NDArray[np.uint16], dropped: np.uint16, scale: np.float32) -> None:
     for p in range(flow.shape[0]):
         own, random = flow[p], bits[p]
         for j in range(own.shape[0]):
-            own[j] = max(own[j], np.float32(0.0)) * kept if random[j] >= dropped else np.float32(0.0)
+            own[j] = max(own[j], np.float32(0.0)) * scale if random[j] >= dropped else np.float32(0.0)
 
 
 @compiled
@@ -239,11 +240,11 @@ def _by_last(gradient: Floats, weight: Floats, flow: Floats) -> None:
 
 
 @compiled
-def _where_positive(gradient: Floats, output: Floats, kept: np.float32) -> None:
+def _where_positive(gradient: Floats, output: Floats, scale: np.float32) -> None:
     for p in range(gradient.shape[0]):
         own, out = gradient[p], output[p]
         for j in range(own.shape[0]):
-            own[j] = own[j] * kept if out[j] > np.float32(0.0) else np.float32(0.0)
+            own[j] = own[j] * scale if out[j] > np.float32(0.0) else np.float32(0.0)
 
 
 @compiled
