@@ -92,6 +92,56 @@ def test_what_both_know_has_the_margins_the_previous_one_ended_with(generations,
     np.testing.assert_allclose(new[:, :, of_new], old[:, :, of_old], atol=2e-4)
 
 
+def test_input_rows_go_by_feature(generations):
+    previous, now, settings, n_classes = generations
+    before, old = previous.encoder, previous.nets[0]["deep.input_weight"]
+    fresh = random_weights(now, settings, n_classes, 5)
+    carried = carried_over(previous, 0, now, fresh, network=settings.network, n_classes=n_classes)
+    new, retired = [], []
+    for feature, (was, column) in enumerate(zip(before.feature_column, now.feature_column, strict=True)):
+        if column < 0:
+            retired += [feature] if was >= 0 else []
+            continue
+        new += [feature] if was < 0 else []
+        ratio = 0 if was < 0 else now.column_scale[column] / before.column_scale[was]
+        np.testing.assert_allclose(carried["deep.input_weight"][column], old[max(was, 0)] * ratio, rtol=1e-6)
+    assert now.n_columns - len(new) >= 20
+    n_aligned = 2 * N_CATEGORIES
+    assert {n_aligned, n_aligned + 1} <= set(new)
+    # Columns of a category's signals are in the plain net's input alone.
+    if settings.network == "feed_forward":
+        assert {NEW, NEW + N_CATEGORIES} <= set(new)
+        assert {RETIRED, RETIRED + N_CATEGORIES} <= set(retired)
+
+
+def test_outputs_and_embeddings_go_by_category(generations):
+    previous, now, settings, n_classes = generations
+    before, old = previous.encoder, previous.nets[0]
+    fresh = random_weights(now, settings, n_classes, 5)
+    carried = carried_over(previous, 0, now, fresh, network=settings.network, n_classes=n_classes)
+    # -1 where it is new: what stands there is what `put` adds at the end.
+    was = [before.categories.index(name) if name != CATEGORIES[NEW] else -1 for name in now.categories]
+    assert CATEGORIES[RETIRED] not in now.categories
+    assert was.count(-1) == 1
+
+    def put(weights, categories):
+        return np.concatenate((weights, np.zeros_like(weights[:1])))[categories]
+
+    for name in ("head.output.weight", "head.output.bias"):
+        first = old[name].reshape(n_classes - 1, len(before.categories), -1)
+        then = carried[name].reshape(n_classes - 1, len(now.categories), -1)
+        for one, other in zip(first, then, strict=True):
+            np.testing.assert_array_equal(other, put(one, was))
+    if settings.network == "category_aligned":
+        embedding = put(old["aligned.embedding"], was)
+        embedding[was.index(-1)] = fresh["aligned.embedding"][was.index(-1)]
+        np.testing.assert_array_equal(carried["aligned.embedding"], embedding)
+        first = old["cross.weight"].reshape(len(before.categories), -1, len(before.categories))
+        expected = put(first, was).transpose(2, 0, 1)
+        then = carried["cross.weight"].reshape(len(now.categories), -1, len(now.categories))
+        np.testing.assert_array_equal(then, put(expected, was).transpose(1, 2, 0))
+
+
 def test_a_new_category_starts_at_its_popularity(generations):
     previous, now, settings, n_classes = generations
     fresh = random_weights(now, settings, n_classes, 5)
