@@ -15,6 +15,7 @@ PropensityError                 anything a user can act on: one line that says w
 │   ├── WarehouseLockedError    another process holds the write lock
 │   └── WarehouseSchemaError    the catalogue isn't at the schema this version needs
 ├── TrainingError               a model can't be trained from what is there
+│   └── TooLargeError           a training needs more memory than there is
 ├── ArtifactError               an artifact is damaged, foreign or of another schema version
 ├── GateError                   a model can't be promoted, rolled back or compared as asked
 └── RuntimeMissingError         a system library or optional package isn't installed
@@ -84,6 +85,10 @@ class WarehouseSchemaError(WarehouseError):
 
 class TrainingError(PropensityError):
     """A model can't be trained from what is there."""
+
+
+class TooLargeError(TrainingError):
+    """A training needs more memory than there is, by its forecast."""
 
 
 class ArtifactError(PropensityError):

@@ -19,6 +19,7 @@ from propensity.progress import silent
 from propensity.scoring.online import materialize
 from propensity.scoring.service import ScoringResult, score
 from propensity.training.cutoffs import training_cutoffs
+from propensity.training.forecast import forecast_if_due
 from propensity.training.service import TrainingResult, train, training_is_due
 from propensity.warehouse.lake import Lake
 from propensity.warehouse.migration import migrate
@@ -77,6 +78,7 @@ def train_and_judge(
 
     Raises:
         WarehouseLockedError: Another process is running this region.
+        TooLargeError: The training is forecast to need more memory than there is, and `refuse_beyond_memory` is set.
         PropensityError: A stage can't go on; what was finished before stays.
 
     Side effects: those of `training.service.train` and of `judging.judge_challengers`.
@@ -138,6 +140,12 @@ def _run(settings: Settings, as_of: datetime, observer: Observer) -> PipelineRes
 
 
 def _train(settings: Settings, as_of: datetime, observer: Observer, from_model: str | None = None) -> TrainingResult:
+    with _stage(observer, "forecast") as done:
+        forecast = forecast_if_due(settings, as_of, from_model=from_model)
+        if forecast is not None and settings.refuse_beyond_memory:
+            forecast.check()
+        if forecast is not None and not forecast.tiny:
+            done.append(forecast.sentence)
     with _stage(observer, "train") as done:
         training = train(settings, as_of, observer.progress, from_model=from_model)
         model = training.model

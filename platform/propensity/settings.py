@@ -70,8 +70,10 @@ class TrainingSettings(BaseModel):
     aligned_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.2, description="Dropout of the category-aligned part's hidden layers."
     )
-    hidden: tuple[int, ...] = Field((64, 32), description="Widths of the deep part's hidden layers.")
-    aligned_hidden: tuple[int, ...] = Field(
+    hidden: Annotated[tuple[int, ...], Field(min_length=1)] = Field(
+        (64, 32), description="Widths of the deep part's hidden layers."
+    )
+    aligned_hidden: Annotated[tuple[int, ...], Field(min_length=1)] = Field(
         (64, 32), description="Widths of the hidden layers that all categories share in the category-aligned part."
     )
     embedding: Annotated[int, Field(ge=1)] = Field(8, description="Width of a category's embedding.")
@@ -191,6 +193,9 @@ class Settings(BaseSettings):
         0.05, description="Share of quarantined rows above which an import stops and changes nothing."
     )
     memory_limit: str = Field("4GB", description="DuckDB's memory limit; beyond it DuckDB spills to home/tmp.")
+    refuse_beyond_memory: bool = Field(
+        default=True, description="Refuse a training that is forecast to need more memory than there is."
+    )
     threads: Annotated[int, Field(ge=1)] = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)), description="Threads for DuckDB, MXNet and scoring."
     )

@@ -94,7 +94,7 @@ def train(directory: Path, n_rows: int, threads: int) -> dict[str, float]:
     from propensity.training import threads as own_threads  # noqa: PLC0415
     from propensity.training.encoded_files import write_encoded  # noqa: PLC0415
     from propensity.training.encoding import fit_encoder  # noqa: PLC0415
-    from propensity.training.fitting import _shape  # noqa: PLC0415
+    from propensity.training.fitting import network_shape  # noqa: PLC0415
 
     class Timed(batches.Batches):
         waited = gathered = 0.0
@@ -144,7 +144,7 @@ def train(directory: Path, n_rows: int, threads: int) -> dict[str, float]:
         net = descent.train_net(
             stored,
             None,
-            _shape(encoder, TRAINING, 2),
+            network_shape(encoder, TRAINING, 2),
             settings=TRAINING,
             epochs=1,
             progress=descent.no_progress,

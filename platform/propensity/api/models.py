@@ -15,7 +15,9 @@ from propensity.models.decisions import Decision, list_decisions, promote, rollb
 from propensity.models.registry import RegisteredModel, list_models
 from propensity.progress import Progress, silent
 from propensity.reporting import ModelPage, write_page
+from propensity.training.forecast import forecast_training
 from propensity.training.service import TrainingResult
+from propensity.training.training_forecast import TrainingForecast
 from propensity.warehouse.regions import check_region
 
 Names = str | Sequence[str]  # of baselines, see `baselines.chosen`
@@ -25,7 +27,12 @@ class Models(Region):
     """What makes models, and what says how good they are."""
 
     def train(
-        self, as_of: AsOf, observer: pipeline.Observer | None = None, *, from_model: str | None = None
+        self,
+        as_of: AsOf,
+        observer: pipeline.Observer | None = None,
+        *,
+        from_model: str | None = None,
+        beyond_memory: bool = False,
     ) -> TrainingResult:
         """Train a model and let the gate decide on it; see `pipeline.train_and_judge` and `decisions`.
 
@@ -33,9 +40,16 @@ class Models(Region):
             as_of: No label window used ends later.
             observer: Told of progress.
             from_model: Version of the model whose weights to start from; see docs/training.md.
+            beyond_memory: Train also where the forecast says that memory won't do.
         """
         check_region(self.settings)
-        return pipeline.train_and_judge(self.settings, self.as_of(as_of), observer, from_model=from_model)
+        settings = self.settings.model_copy(update={"refuse_beyond_memory": False}) if beyond_memory else self.settings
+        return pipeline.train_and_judge(settings, self.as_of(as_of), observer, from_model=from_model)
+
+    def forecast(self, as_of: AsOf, *, from_model: str | None = None) -> TrainingForecast:
+        """Forecast memory and time of `train`, without training; see `training.forecast.forecast_training`."""
+        check_region(self.settings)
+        return forecast_training(self.settings, self.as_of(as_of), from_model=from_model, probe=True)
 
     def evaluate(
         self, as_of: AsOf, model_version: str | None = None, progress: Progress = silent, *, baselines: Names = SIMPLE

@@ -84,13 +84,24 @@ def train(
     from_model: Annotated[
         str | None, typer.Option("--from-model", help="Start from this model's weights; by default from new ones.")
     ] = None,
+    *,
+    only_forecast: Annotated[
+        bool, typer.Option("--forecast", help="Print what memory and time the training will take, and don't train.")
+    ] = False,
+    beyond_memory: Annotated[
+        bool, typer.Option("--beyond-memory", help="Train also where the forecast says that memory won't do.")
+    ] = False,
     home: HomeOption = None,
     region: RegionOption = None,
 ) -> None:
     """Train a model on label windows that ended by the as_of; the gate promotes or refuses it."""
     platform = platform_of(home, region)
+    if only_forecast:
+        for line in platform.forecast(as_of, from_model=from_model).lines:
+            typer.echo(line)
+        return
     with ConsoleObserver() as observer:
-        model = platform.train(as_of, observer, from_model=from_model).model
+        model = platform.train(as_of, observer, from_model=from_model, beyond_memory=beyond_memory).model
     messages.print(Text(f"Model {model.model_version} is {model.state}. Artifact: {model.artifact}"))
 
 

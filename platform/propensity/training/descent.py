@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -117,6 +118,9 @@ def train_nets(
                 start=start,
             )
         )
+        # Gluon's blocks refer to each other in circles: without this the next net is made beside the last one's weights
+        # and its optimizer's arrays.
+        gc.collect()
     return nets
 
 

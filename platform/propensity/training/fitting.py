@@ -125,7 +125,7 @@ def fit(
     def trained(
         encoder: Encoder, examples: ExampleChunks, held_out: EncodedSource | None, epochs: int, before: Model | None
     ) -> list[TrainedNet]:
-        shape = _shape(encoder, settings, n_classes)
+        shape = network_shape(encoder, settings, n_classes)
 
         def start(net: int, fresh: Weights) -> Weights:
             if before is None:
@@ -206,7 +206,8 @@ def _check(examples: ExampleChunks, name: str, n_classes: int) -> None:
         )
 
 
-def _shape(encoder: Encoder, settings: TrainingSettings, n_classes: int) -> NetworkShape:
+def network_shape(encoder: Encoder, settings: TrainingSettings, n_classes: int) -> NetworkShape:
+    """Return the widths of a net that reads what the encoder encodes."""
     return NetworkShape(
         n_columns=max(encoder.n_columns, 1),
         n_categories=len(encoder.categories),
