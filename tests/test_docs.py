@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,7 +54,6 @@ def environment(shared_directory: Path) -> dict[str, str]:
         os.environ
         | QUICK
         | {
-            "PROJECT": str(PROJECT),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONWARNINGS": "ignore",
         }
@@ -72,6 +72,13 @@ def run(command: list[str], directory: Path, environment: dict[str, str]) -> str
     return done.stdout
 
 
+def checkout(project: Path, home: Path) -> Path:
+    """A reader's checkout: plain Feast commands write to the default home in it, which is this one's and not ours."""
+    shutil.copytree(PROJECT / "feature_repo", project / "feature_repo", ignore=shutil.ignore_patterns("__pycache__"))
+    (project / ".propensity").symlink_to(home)
+    return project
+
+
 def test_there_is_something_to_run() -> None:
     runnable = [block for document in DOCUMENTS for block in blocks(document) if block.language in ("bash", "python")]
     assert len(runnable) >= 10
@@ -85,6 +92,7 @@ def test_document_runs_as_shown(document: Path, environment: dict[str, str], tmp
         "SELECT '1' AS customer_id, TIMESTAMPTZ '2017-12-20 10:00:00+00' AS event_timestamp, 'purchase' AS event_type, "
         "'SOFT DRINKS' AS category, 1.0 AS quantity, 2.5 AS value"
     ).write_parquet(str(tmp_path / "events.parquet"))
+    environment = environment | {"PROJECT": str(checkout(tmp_path / "checkout", Path(environment["PROPENSITY_HOME"])))}
     for block in blocks(document):
         if block.comment.startswith("not run:"):
             continue

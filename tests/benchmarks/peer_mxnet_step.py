@@ -6,12 +6,15 @@ STEPS
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import training_step_data as data
+
+os.environ["MXNET_ENGINE_TYPE"] = "ThreadedEnginePerDevice"  # MXNet's default, not ours
 
 from propensity.training.mxnet_runtime import mx, set_threads
 

@@ -2,16 +2,15 @@
 
 python training_step_profile.py DIRECTORY OPTIMIZER STEPS NETWORK CROSS_SIGNALS
 
-`descent.train_net` runs as in ours_training_step.py, but on one thread, its batches gathered in turn, and with MXNet's
-engine that returns from each operator when it is done (MXNET_ENGINE_TYPE=NaiveEngine): what a part takes is then its
-own. Prints JSON, seconds of the processor a step by part, the most expensive first.
+`descent.train_net` runs as in ours_training_step.py, but on one thread, its batches gathered in turn: what a part takes
+is then its own, since MXNet's engine returns from each operator when it is done (NaiveEngine). Prints JSON, seconds of
+the processor a step by part, the most expensive first.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import os
 import statistics
 import sys
 import time
@@ -19,8 +18,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ["MXNET_ENGINE_TYPE"] = "NaiveEngine"  # read when MXNet is imported
 
 import ours_training_step
 import training_step_data as data
@@ -54,8 +51,8 @@ def timed(name: str | Callable[[Any], str], function: Callable[..., Any]) -> Cal
 
 
 def layer_name(layer: SparseLinear) -> str:
-    """Return which of the two sparse layers it is, by the length of its input."""
-    return "input layer" if layer.weight.shape[0] == n_columns else "cross part"
+    """Return which of the sparse layers it is, by the length of its input."""
+    return {n_columns: "input layer", 1: "input bias"}.get(layer.weight.shape[0], "cross part")
 
 
 def time_parts() -> None:

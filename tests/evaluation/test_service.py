@@ -6,12 +6,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from propensity.api import Platform
 from propensity.baselines import BASELINES, SIMPLE
 from propensity.errors import LookupFailedError
 from propensity.evaluation import kept_baselines
+from propensity.features.labels import count_labels
 from tests import shop
 
 pytestmark = pytest.mark.timeout(900)
@@ -83,6 +85,23 @@ def test_a_prediction_has_a_name_of_what_it_is_made_of(platform) -> None:
     assert name != kept_baselines.inputs_of(settings, training, as_of, dataclasses.replace(options, seed=8))
     assert name != kept_baselines.inputs_of(settings, [platform.as_of("2024-06-02")], as_of, options)
     assert name != kept_baselines.inputs_of(settings, training, training[0], options)
+
+
+def test_labels_are_counted_as_the_training_set_has_them(platform) -> None:
+    """Of two classes and of three: in the shop who redeems a coupon and buys no wine is of class 1."""
+    as_ofs = ["2024-04-01", "2024-05-01"]
+    for labels in ({}, {"labels": {"event_types": ("coupon_redemption", "purchase")}}):
+        mine = Platform(shop.settings_of(platform.home, **labels))
+        mine.build_features(as_ofs)
+        mine.build_labels(as_ofs)
+        mine.apply()
+        counted = count_labels(mine.settings, [mine.as_of(day) for day in as_ofs])
+        found = mine.training_set(as_ofs).examples.labels
+        for k, at_least in enumerate(counted.at_least, start=1):
+            assert at_least.tolist() == np.asarray((found >= k).sum(axis=0)).ravel().tolist()
+        assert counted.rows == found.shape[0]
+        assert len(counted.at_least) == mine.settings.labels.n_classes - 1
+    assert counted.at_least[0].sum() > counted.at_least[1].sum() > 0
 
 
 def test_an_unknown_baseline_is_named(platform) -> None:

@@ -109,11 +109,11 @@ def test_settings_reach_duckdb_and_spill_files_go(tmp_path: Path) -> None:
     offline = {"threads": 1, "memory_limit": "100MB", "temp_directory": "spill", "base_path": "data"}
     settings = SessionSettings.of(config(tmp_path, **offline))
     with open_session(settings) as session:
-        names = ("threads", "memory_limit", "temp_directory", "TimeZone")
-        threads, memory, spill, zone = session.execute(
+        names = ("threads", "memory_limit", "temp_directory", "TimeZone", "enable_progress_bar")
+        threads, memory, spill, zone, bar = session.execute(
             "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
         ).fetchall()[0]
-        assert (threads, memory, zone) == (1, "95.3 MiB", "UTC")
+        assert (threads, memory, zone, bar) == (1, "95.3 MiB", "UTC", False)
         assert Path(spill).parent == tmp_path / "data/spill"
         session.execute("CREATE TEMP TABLE wide AS SELECT i, repeat('x', 100) || i AS text FROM range(2000000) AS t(i)")
         assert list(Path(spill).iterdir())

@@ -8,7 +8,7 @@ import pytest
 from propensity.training.descent import no_progress, train_net, train_nets
 from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
-from propensity.training.fitting import _shape
+from propensity.training.fitting import network_shape
 
 from .planted import CATEGORIES, QUICK, dictionary, examples
 
@@ -25,7 +25,7 @@ def rows():
     encoder = fit_encoder(
         train, dictionary(), CATEGORIES, 5, aligned_columns=False, cross_signals=SETTINGS.cross_signals
     )
-    return encode(encoder, train), encode(encoder, validation), _shape(encoder, SETTINGS, 2)
+    return encode(encoder, train), encode(encoder, validation), network_shape(encoder, SETTINGS, 2)
 
 
 def trained(progress=no_progress, checkpoint=None, **changed):

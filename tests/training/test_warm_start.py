@@ -14,7 +14,7 @@ from propensity.training import networks
 from propensity.training.descent import no_progress, train_net
 from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
-from propensity.training.fitting import _shape
+from propensity.training.fitting import network_shape
 from propensity.training.warm_start import carried_over
 
 from .planted import CATEGORIES, N_CATEGORIES, QUICK, dictionary, examples
@@ -50,7 +50,7 @@ def model_of(encoder, settings, n_classes, weights):
 
 
 def random_weights(encoder, settings, n_classes, seed):
-    net = networks.build(settings.network, _shape(encoder, settings, n_classes), np.random.default_rng(0))
+    net = networks.build(settings.network, network_shape(encoder, settings, n_classes), np.random.default_rng(0))
     rng = np.random.default_rng(seed)
     return {name: rng.normal(0, 0.3, value.shape).astype(np.float32) for name, value in networks.weights(net).items()}
 
@@ -165,7 +165,7 @@ def test_new_features_can_be_learned(generations):
     def start(net, fresh):
         return carried_over(previous, net, now, fresh, network=settings.network, n_classes=n_classes)
 
-    shape = _shape(now, settings, n_classes)
+    shape = network_shape(now, settings, n_classes)
     one = settings.model_copy(update={"epochs": 1})
     found = train_net(rows, None, shape, settings=one, epochs=1, progress=no_progress, start=start)
     column = now.feature_column[2 * N_CATEGORIES]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from propensity.evaluation.evaluation import Evaluation
     from propensity.features.dictionary import FeatureDictionary
+    from propensity.features.labels import LabelCounts
     from propensity.training.examples import Examples
 
 NET: Final = "net"
@@ -31,7 +32,7 @@ ORACLE: Final = "oracle"
 
 def evaluate_by_event(
     test: Examples,
-    training: Examples,
+    training: LabelCounts,
     dictionary: FeatureDictionary,
     categories: Sequence[str],
     *,
@@ -45,7 +46,7 @@ def evaluate_by_event(
 
     Args:
         test: The held-out rows, with labels.
-        training: The rows the model was trained on.
+        training: Labels of the rows the model was trained on.
         dictionary: Describes the columns of the features.
         categories: Names of the evaluated categories.
         event_types: Of the labels, class 1 first.
@@ -56,8 +57,8 @@ def evaluate_by_event(
     """
     found = {}
     for above, event_type in enumerate(event_types[1:], start=1):
-        window = HoldoutWindow.from_examples(
-            _at_least(test, above + 1), _at_least(training, above + 1), dictionary, categories
+        window = HoldoutWindow.of_rows(
+            _at_least(test, above + 1), (training.at_least[above], training.rows), dictionary, categories
         )
         share = window.training_label_counts / max(1, window.n_training_examples)
         scores = {

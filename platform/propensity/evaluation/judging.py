@@ -25,8 +25,11 @@ from propensity.progress import Progress, silent
 from propensity.training.training_set import training_set
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import numpy.typing as npt
 
+    from propensity.baselines.interface import FittedBaseline
     from propensity.settings import Settings
     from propensity.training.examples import Examples
 
@@ -58,7 +61,8 @@ def window_figures(
     """Measure a challenger, the simple baselines and the champion on the challenger's validation window. Read-only.
 
     Every category of the catalogue counts; one that a model doesn't know has its prior there. Memory holds the
-    training rows of the challenger's first net.
+    window's rows or, before, those of the newest cut-off that the first net learned from: the only one that the gate's
+    baselines learn from.
 
     Args:
         challenger: An artifact with a validated net.
@@ -76,17 +80,19 @@ def window_figures(
             "propensity run --as-of DATE"
         )
     steps = 3 + len(settings.gate.baselines)
-    built = training_set(settings, [*first.metadata.training_as_ofs, window_as_of])
+    # Fitted before the window is read: memory never holds the rows of both.
+    fitted = _baselines(settings, first.metadata.training_as_ofs[-1])
+    built = training_set(settings, [window_as_of])
+    rows = built.examples
     progress("judging", 1, steps)
-    in_window = built.examples.as_of == np.datetime64(window_as_of.replace(tzinfo=None), "us")
-    rows, training = built.examples.at(in_window), built.examples.at(~in_window)
-    window = HoldoutWindow.from_examples(rows, training, built.dictionary, built.categories.names)
+    # A window needs training rows only for propensity-scored precision, which the gate doesn't ask for.
+    nothing = rows.at(np.zeros(len(rows.as_of), bool))
+    window = HoldoutWindow.from_examples(rows, nothing, built.dictionary, built.categories.names)
     scores = scores_on(window, rows, own, own_calibration=False)
     progress("judging", 2, steps)
     baselines = {}
-    options = FitOptions(horizon_days=settings.labels.horizon_days, threads=settings.threads)
-    for number, name in enumerate(dict.fromkeys((POPULARITY, *settings.gate.baselines))):
-        baselines[name] = quality_of(window, BASELINES[name](options).fit(training, built.dictionary).predict(rows))
+    for number, (name, baseline) in enumerate(fitted.items()):
+        baselines[name] = quality_of(window, baseline.predict(rows))
         progress("judging", min(3 + number, steps), steps)
     figures = WindowFigures(
         window_as_of=window_as_of,
@@ -100,6 +106,14 @@ def window_figures(
     )
     progress("judging", steps, steps)
     return figures
+
+
+def _baselines(settings: Settings, as_of: datetime) -> dict[str, FittedBaseline]:
+    """Fit popularity and the gate's baselines on the rows of an as_of; none of them learns from an earlier one."""
+    built = training_set(settings, [as_of])
+    options = FitOptions(horizon_days=settings.labels.horizon_days, threads=settings.threads)
+    names = dict.fromkeys((POPULARITY, *settings.gate.baselines))
+    return {name: BASELINES[name](options).fit(built.examples, built.dictionary) for name in names}
 
 
 def _judge(settings: Settings, model: RegisteredModel, progress: Progress) -> Decision:

@@ -23,6 +23,9 @@ RANKED: Final = ("micro_auc", "macro_auc")
 """Figures whose draws go through all pairs."""
 RANKED_DRAWS: Final = 200
 """Draws of those: 1,000 would take seven seconds a baseline on 738,000 pairs."""
+RANKED_PAIRS: Final = 4_000_000
+"""Pairs up to which they are made: on 10 million they take minutes, and say that as many pairs leave little to chance.
+"""
 
 
 def is_large(window: HoldoutWindow) -> bool:
@@ -60,8 +63,8 @@ def differences_on(
 ) -> dict[str, dict[str, Interval]]:
     """Return rival -> figure -> the model's figure less the rival's, with its paired 95 % bootstrap interval.
 
-    Figures are SUMMED, `log_loss_of_repeat` and `log_loss_of_explore` where there are such pairs, and, unless the
-    window is large, RANKED.
+    Figures are SUMMED, `log_loss_of_repeat` and `log_loss_of_explore` where there are such pairs, and, up to
+    RANKED_PAIRS, RANKED.
 
     Args:
         window: The pairs.
@@ -75,7 +78,7 @@ def differences_on(
             only = compare(window, probabilities, rivals, mask, ("log_loss",))
             for name, figures in only.items():
                 found[name][f"log_loss_of_{segment}"] = figures["log_loss"]
-    if is_large(window):
+    if is_large(window) or window.labels.size > RANKED_PAIRS:
         return found
     ranked = differences_from_each(window.labels, probabilities, rivals, figures=RANKED, resamples=RANKED_DRAWS)
     return {name: figures | ranked[name] for name, figures in found.items()}

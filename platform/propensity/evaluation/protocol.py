@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from propensity.training.examples import Examples
 
 REPEAT_SIGNAL = "purchases_365d"
+NO_LABELS = "An evaluation needs labels in both test and training examples; build them first."
 
 
 @dataclass(frozen=True)
@@ -87,19 +88,52 @@ class HoldoutWindow:
             InputError: `test` has more than one as_of, labels are missing, or a training as_of isn't earlier.
             LookupFailedError: The dictionary has no such signal.
         """
-        if test.labels is None or training.labels is None:
-            raise InputError("An evaluation needs labels in both test and training examples; build them first.")
-        if len(test.as_of) != 1:
-            raise InputError(f"A holdout window has one as_of, not {len(test.as_of)}. Choose one with Examples.at().")
-        if len(training.as_of) and training.as_of.max() >= test.as_of[0]:
+        if training.labels is None:
+            raise InputError(NO_LABELS)
+        if len(test.as_of) and len(training.as_of) and training.as_of.max() >= test.as_of[0]:
             raise InputError(
                 f"A training as_of ({training.as_of.max()}) isn't before the test's ({test.as_of[0]}): its labels leak."
             )
+        counts = np.asarray((training.labels > 0).sum(axis=0), dtype=np.int64).ravel()
+        return cls.of_rows(
+            test,
+            (counts, len(training)),
+            dictionary,
+            categories,
+            category_index=category_index,
+            repeat_signal=repeat_signal,
+        )
+
+    @classmethod
+    def of_rows(
+        cls,
+        test: Examples,
+        training_labels: tuple[npt.NDArray[np.int64], int],
+        dictionary: FeatureDictionary,
+        categories: Sequence[str],
+        *,
+        category_index: npt.ArrayLike | None = None,
+        repeat_signal: str = REPEAT_SIGNAL,
+    ) -> HoldoutWindow:
+        """Take the window from its examples and what is to be known of the training: as `from_examples`.
+
+        Args:
+            training_labels: Positives of each category in the training rows, (n_categories,), and those rows' number.
+
+        Raises:
+            InputError: `test` has more than one as_of, or labels are missing.
+            LookupFailedError: The dictionary has no such signal.
+        """
+        if test.labels is None:
+            raise InputError(NO_LABELS)
+        if len(test.as_of) != 1:
+            raise InputError(f"A holdout window has one as_of, not {len(test.as_of)}. Choose one with Examples.at().")
+        of_category, n_training_examples = training_labels
         index = np.asarray(np.arange(len(categories)) if category_index is None else category_index, dtype=np.int32)
         if index.size and (index.min() < 0 or index.max() >= test.n_categories):
             raise InputError(f"category_index must be in 0..{test.n_categories - 1}, the examples' categories.")
-        counts = np.zeros(max(test.n_categories, training.n_categories), dtype=np.int64)
-        counts[: training.n_categories] = np.asarray((training.labels > 0).sum(axis=0)).ravel()
+        counts = np.zeros(max(test.n_categories, len(of_category)), dtype=np.int64)
+        counts[: len(of_category)] = of_category
         return cls(
             customer_id=test.customer_id,
             categories=tuple(categories),
@@ -107,7 +141,7 @@ class HoldoutWindow:
             labels=(test.labels > 0)[:, index].toarray(),
             repeat=(aligned_signal(test, dictionary, repeat_signal) > 0)[:, index].toarray(),
             training_label_counts=counts[index],
-            n_training_examples=len(training),
+            n_training_examples=n_training_examples,
         )
 
     def align(

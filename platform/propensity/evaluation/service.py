@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from propensity.baselines import SIMPLE, FitOptions, chosen
 from propensity.errors import TrainingError
 from propensity.evaluation.bootstrap import Interval
@@ -22,7 +20,7 @@ from propensity.evaluation.measuring import measure
 from propensity.evaluation.protocol import HoldoutWindow
 from propensity.evaluation.report import to_markdown
 from propensity.evaluation.slices import attribute_groups
-from propensity.features.labels import find_labels
+from propensity.features.labels import count_labels, find_labels
 from propensity.features.snapshots import find_snapshot
 from propensity.models.artifact import Artifact, read_artifact
 from propensity.models.registry import RegisteredModel, add_metrics, find_model, model_for, predicts_labels
@@ -80,7 +78,8 @@ def evaluate_model(
     """Evaluate a model and baselines on the label window that starts at `as_of`.
 
     The baselines are fitted on the model's own training as_ofs. Every category of the catalogue is in the
-    evaluation; one a model doesn't know has its prior.
+    evaluation; one a model doesn't know has its prior. Memory holds the window's rows and those of the newest training
+    as_of, or, with a baseline that isn't a simple one, of all.
 
     Args:
         model_version: By default `registry.model_for(settings, as_of)`.
@@ -176,11 +175,15 @@ def _evaluate(
     progress: Progress,
 ) -> ModelEvaluation:
     steps = 3 + len(comparison.names)
-    built = training_set(settings, [*artifact.metadata.training_as_ofs, as_of])
+    as_ofs = artifact.metadata.training_as_ofs
+    # The simple baselines learn from the newest cut-off alone: rows of the others would only fill the memory.
+    learned_from = as_ofs[-1:] if set(comparison.names) <= set(SIMPLE) else as_ofs
+    # Apart, since taking the rows of several as_ofs from one set would copy them.
+    training, built = training_set(settings, learned_from).examples, training_set(settings, [as_of])
+    test = built.examples
     progress("evaluation", 1, steps)
-    is_test = built.examples.as_of == np.datetime64(as_of.replace(tzinfo=None), "us")
-    test, training = built.examples.at(is_test), built.examples.at(~is_test)
-    window = HoldoutWindow.from_examples(test, training, built.dictionary, built.categories.names)
+    labels = count_labels(settings, as_ofs)
+    window = HoldoutWindow.of_rows(test, (labels.at_least[0], labels.rows), built.dictionary, built.categories.names)
     scorer = Scorer(artifact.model)
     reached = scorer.examples_at_least(test)
     unseen = artifact.model.unseen_category_prior
@@ -211,7 +214,7 @@ def _evaluate(
     best = None if truth is None else measure(window, truth[:, 0]).evaluation
     by_event = evaluate_by_event(
         test,
-        training,
+        labels,
         built.dictionary,
         built.categories.names,
         event_types=artifact.metadata.event_types,

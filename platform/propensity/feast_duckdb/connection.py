@@ -188,6 +188,8 @@ def open_session(settings: SessionSettings) -> Iterator[Session]:
     connection = duckdb.connect(":memory:", config=options)
     try:
         connection.execute("SET TimeZone = 'UTC'")
+        # After two seconds DuckDB would draw its own bar into whatever the caller prints.
+        connection.execute("SET enable_progress_bar = false")
         connection.execute("SET arrow_large_buffer_size = false")
         connection.execute("SET parquet_metadata_cache = true")
         connection.execute(f"SET file_search_path = {text(str(settings.base_path))}")

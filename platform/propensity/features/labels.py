@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.errors import MissingSnapshotError
-from propensity.features.events import data_end, event_files, event_imports, imports_before
+from propensity.features.events import data_end, event_imports, imports_before
 from propensity.features.generations import run_of_contents
 from propensity.features.instants import instants, microseconds
 from propensity.features.snapshots import Snapshot
+from propensity.features.staging import stage_events, staging_sql
 from propensity.progress import Progress, silent
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.categories import load_categories
@@ -32,7 +35,22 @@ from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_
 from propensity.warehouse.schemas import LABEL_SCHEMA
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from propensity.settings import Settings
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """How often each label comes in some windows.
+
+    Attributes:
+        rows: Customers, each as often as there are windows that she was known at.
+        at_least: Rows of class k or a higher one, k = 1 .. K - 1, by category_index, int64, (K - 1, n_categories).
+    """
+
+    rows: int
+    at_least: npt.NDArray[np.int64]
 
 
 def label_window_end(settings: Settings, as_of: datetime) -> datetime:
@@ -49,7 +67,7 @@ def label_run_id(settings: Settings, as_of: datetime, imports: list[RunRecord]) 
         end.isoformat(),
         imports_before(imports, end),
         settings.labels.event_types,
-        _sql("staging"),
+        staging_sql(),
         _sql("labels"),
     )
 
@@ -101,6 +119,36 @@ def find_labels(settings: Settings, as_of: datetime) -> Snapshot:
     return Snapshot(as_of, runs[-1].run_id, runs[-1].rows)
 
 
+def count_labels(settings: Settings, as_ofs: Sequence[datetime]) -> LabelCounts:
+    """Count the labels of the windows that start at `as_ofs`, the newest built. Read-only; memory is a batch's.
+
+    Raises:
+        MissingSnapshotError: There are none for one of them, or the lake lacks them.
+    """
+    lake = Lake(settings.lake)
+    rows, n_categories = 0, len(load_categories(settings))
+    # Class 0 isn't stored: its row stays empty.
+    of_class = np.zeros((settings.labels.n_classes, n_categories), np.int64)
+    for as_of in as_ofs:
+        run = find_labels(settings, as_of)
+        files = lake.files(columns.CATEGORY_LABELS, settings.region, run_id=run.run_id, as_of=as_of)
+        if not files:
+            raise MissingSnapshotError(
+                f"The lake lacks {lake.run_directory(columns.CATEGORY_LABELS, settings.region, run.run_id, as_of)}. "
+                f"Build it again: propensity labels build --as-of {as_of.astimezone(settings.zone).date()}"
+            )
+        for file in files:
+            for batch in pq.ParquetFile(file).iter_batches(columns=[columns.LABEL_CATEGORIES, columns.LABEL_CLASSES]):
+                category = batch.column(columns.LABEL_CATEGORIES).flatten().to_numpy()
+                label = batch.column(columns.LABEL_CLASSES).flatten().to_numpy().astype(np.int64)
+                of_class += np.bincount(label * n_categories + category, minlength=of_class.size).reshape(
+                    of_class.shape
+                )
+                rows += len(batch)
+    at_least = np.cumsum(of_class[::-1], axis=0)[::-1][1:]
+    return LabelCounts(rows, at_least)
+
+
 def _recorded(settings: Settings) -> dict[datetime, list[RunRecord]]:
     """Return the label runs by the end of their window, oldest first.
 
@@ -133,7 +181,7 @@ def _build(
     as_ofs = list(runs)
     ends = [label_window_end(settings, as_of) for as_of in as_ofs]
     created = datetime.now(UTC)
-    with lake_connection(settings) as connection:
+    with lake.staged() as scratch, lake_connection(settings) as connection:
         connection.register(
             "snapshots",
             pa.table(
@@ -158,14 +206,7 @@ def _build(
                 {"category": pa.array(names, pa.string()), "category_index": pa.array(range(len(names)), pa.int32())}
             ),
         )
-        connection.execute(
-            _sql("staging"),
-            {
-                "files": event_files(settings, imports),
-                "timezone": settings.timezone,
-                "end": microseconds(max(ends)),
-            },
-        )
+        stage_events(settings, connection, imports, microseconds(max(ends)), scratch)
         labels = connection.execute(_sql("labels")).to_arrow_table()
     for number, (as_of, run_id) in enumerate(runs.items()):
         rows = labels.filter(pc.equal(labels.column("snapshot"), number))

@@ -21,12 +21,13 @@ from propensity import columns
 from propensity.errors import MissingSnapshotError
 from propensity.features.attributes import stage_attributes
 from propensity.features.dictionary_store import FeatureIndices, Occurring
-from propensity.features.events import data_end, event_files, event_imports, imports_before
+from propensity.features.events import data_end, event_imports, imports_before
 from propensity.features.generations import contents_of, run_of_contents
 from propensity.features.instants import instants, microseconds
 from propensity.features.signal_files import SIGNAL_FILES, SignalFile, check_signal_files
 from propensity.features.signal_table import run_signal_file
 from propensity.features.snapshot_files import VALUE_DECIMALS, Entries, SnapshotFiles, signal_entries, sparse_rows
+from propensity.features.staging import stage_events, staging_sql
 from propensity.progress import Progress, silent
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.categories import load_categories
@@ -35,6 +36,8 @@ from propensity.warehouse.lake import Lake
 from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import duckdb
 
     from propensity.settings import Settings
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
 POPULARITY_DAYS = 30
 EXPANDED_ROWS_PER_BUCKET = 8_000_000
 """Events times snapshots that are aggregated at once; about 1.5 GB at the peak."""
+
+LEAST_ROWS_OF_EVENT = 4
+"""What an event takes in memory before it meets a snapshot, in expanded rows: occasions are sorted but once."""
 
 AS_OFS_TOGETHER = 52
 """As_ofs built at once: each keeps eight files open, and 1,024 is a usual limit. What is finished stays finished."""
@@ -125,7 +131,7 @@ def _wanted(
     settings: Settings, as_ofs: list[datetime], imports: list[RunRecord], attributes: Mapping[str, int]
 ) -> dict[datetime, str]:
     """Return the run that today's imports and SQL give for each as_of, rising."""
-    texts = [_sql("staging"), _sql("history")]
+    texts = [staging_sql(), _sql("history")]
     signals = [(file.name, file.family, file.sql) for file in SIGNAL_FILES]
     recorded: dict[datetime, list[str]] = {}
     for run in list_runs(settings, kind="features"):
@@ -162,8 +168,11 @@ def _build(
     imports: list[RunRecord],
     progress: Progress,
 ) -> None:
-    buckets = _stage(settings, connection, list(runs), imports)
-    with SnapshotFiles(lake, settings.region, runs, load_categories(settings).names) as files:
+    with (
+        lake.staged() as directory,
+        SnapshotFiles(lake, settings.region, runs, load_categories(settings).names) as files,
+    ):
+        buckets = _stage(settings, connection, list(runs), imports, directory)
         for number, (first, last) in enumerate(buckets):
             connection.execute("SET VARIABLE first_customer = ?", [first])
             connection.execute("SET VARIABLE last_customer = ?", [last])
@@ -181,9 +190,13 @@ def _build(
 
 
 def _stage(
-    settings: Settings, connection: duckdb.DuckDBPyConnection, as_ofs: list[datetime], imports: list[RunRecord]
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    as_ofs: list[datetime],
+    imports: list[RunRecord],
+    directory: Path,
 ) -> list[tuple[str, str]]:
-    """Create `snapshots` and `staged`; return the first and last customer_id of each bucket, rising.
+    """Create `snapshots` and, its file in the directory, `staged`; return each bucket's first and last customer_id.
 
     Buckets follow the order of customers, so that a snapshot's rows stand in that order however many there were: a
     build that was killed may be finished by one with other buckets.
@@ -193,27 +206,20 @@ def _stage(
     connection.executemany(
         "INSERT INTO snapshots VALUES (?, ?)", [(number, microseconds(as_of)) for number, as_of in enumerate(as_ofs)]
     )
-    connection.execute("DROP TABLE IF EXISTS staged")
-    connection.execute(
-        _sql("staging"),
-        {
-            "files": event_files(settings, [run for run in imports if run.run_id in relevant]),
-            "timezone": settings.timezone,
-            "end": microseconds(as_ofs[-1]),
-        },
-    )
+    reaching = [run for run in imports if run.run_id in relevant]
+    stage_events(settings, connection, reaching, microseconds(as_ofs[-1]), directory)
     return connection.execute(
         """
         SELECT min(customer_id), max(customer_id)
         FROM (
-            SELECT customer_id, (sum(count(*)) OVER (ORDER BY customer_id) - 1) * $snapshots // $rows AS bucket
+            SELECT customer_id, (sum(count(*)) OVER (ORDER BY customer_id) - 1) * $weight // $rows AS bucket
             FROM staged
             GROUP BY customer_id
         )
         GROUP BY bucket
         ORDER BY 1
         """,
-        {"snapshots": len(as_ofs), "rows": EXPANDED_ROWS_PER_BUCKET},
+        {"weight": max(len(as_ofs), LEAST_ROWS_OF_EVENT), "rows": EXPANDED_ROWS_PER_BUCKET},
     ).fetchall()
 
 

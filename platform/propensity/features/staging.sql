@@ -2,7 +2,6 @@
 --
 -- Instants are integers (microseconds since 1970, UTC): DuckDB's arithmetic on TIMESTAMPTZ is fifty times slower.
 -- known_us is when an event may first be used: strictly after it happened, and not before it was recorded.
-CREATE TEMP TABLE staged AS
 SELECT
     customer_id,
     epoch_us(event_timestamp) AS event_us,

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 TABLE: Final = "simulated_population"
 """Directory of the lake that holds the parameters of a region's population."""
-PART_EVENTS: Final = 10_000_000
-"""Expected events of one import: what the importer sorts at once."""
+PART_EVENTS: Final = 2_000_000
+"""Expected events of one import: what the importer checks and sorts at once, in about a KB of memory each."""
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,25 @@ def simulate(settings: Settings, population: Population, progress: Progress = si
     world = make_world(population)
     lake = Lake(settings.lake)
     lake.drop_abandoned()
-    held = {run.detail["source"]: run for run in _imports(settings)}
+    held = {run.detail["source"] for run in _imports(settings)}
     parts = _parts(population)
-    total = new = aside = 0
+    new = 0
     progress("Simulating", 0, population.chunks)
     for number, chunks in enumerate(parts, 1):
         source_name = f"{_source(population)} part {number} of {len(parts)}"
-        run = held.get(source_name)
-        if run is None:
+        if source_name not in held:
             with lake.staged() as staged:
                 for chunk in chunks:
                     events = events_of_chunk(world, chunk, start)
                     pq.write_table(events, staged / f"{chunk:06d}.parquet", compression="zstd")
                     progress("Simulating", chunk + 1, population.chunks)
-                run = _import(settings, staged, source_name).run
-            new += run.rows
-        total += run.rows
-        aside += sum(run.detail["quarantined"].values())
+                imported = _import(settings, staged, source_name)
+            new += 0 if imported.already_imported else imported.run.rows
     _import_customers(settings, world)
     progress("Simulating", population.chunks, population.chunks)
-    return Simulation(population, total, new, aside)
+    runs = _imports(settings)
+    aside = sum(sum(run.detail["quarantined"].values()) for run in runs)
+    return Simulation(population, sum(run.rows for run in runs), new, aside)
 
 
 def simulated_population(settings: Settings) -> Population:

@@ -118,6 +118,9 @@ def _load() -> ModuleType:
     # threads spin while they wait, and a busy neighbour on the same cores slows training five times.
     os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # An operator is done when it returns: a step waits for each of MXNet's results anyway, and its many small operators
+    # take longer to hand to the engine's threads than to do.
+    os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
     check_system_libraries()
     with removed_numpy_names(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # distutils' version classes, numpy aliases

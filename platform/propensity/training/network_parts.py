@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import csr_matrix
 
 from propensity.models.forward import PRIOR_SCALE
+from propensity.training.activation import activate, take_back
 from propensity.training.dropout import Dropout
 from propensity.training.mxnet_runtime import mx, view
 from propensity.training.pair_layers import PairWeights
-from propensity.training.sparse_linear import SparseLinear
+from propensity.training.sparse_linear import SparseLinear, SparseRows
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from propensity.training.batches import Batch
     from propensity.training.dropout import Masks
     from propensity.training.networks import NetworkShape
-    from propensity.training.sparse_linear import SparseRows
 
 nd, gluon = mx.nd, mx.gluon
 
@@ -28,29 +31,34 @@ class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
         super().__init__()
         width = shape.hidden[0]
         with self.name_scope():
-            self.input = SparseLinear(shape.n_columns, width)
-            self.input_bias = self.params.get("input_bias", shape=(1, width), wd_mult=0.0)
             self.layers = _layers(width, shape.hidden[1:])
+        self.input = SparseLinear(shape.n_columns, width)
+        self.input_bias = SparseLinear(1, width)  # of a column of ones
         self.dropout = Dropout(shape.dropout)
-        self._recorded: tuple[SparseRows, Any] | None = None
+        self._recorded: tuple[SparseRows, npt.NDArray[np.float32], Masks | None, Any] | None = None
 
     def forward(self, batch: Batch) -> Any:
         """Return the last hidden layer."""
-        product = nd.from_numpy(self.input.product(batch.deep))
+        first, masks = self.input.product(batch.deep), self.dropout.draw()
+        first += self.input_bias.weight
+        activate(first, masks)
+        hidden = nd.from_numpy(first)
         if mx.autograd.is_recording():
-            product.attach_grad()
-            self._recorded = batch.deep, product
-        hidden = self.dropout(nd.relu(nd.broadcast_add(product, self.input_bias.data())))
+            hidden.attach_grad()
+            self._recorded = batch.deep, first, masks, hidden
         for layer in self.layers:
             hidden = self.dropout(layer(hidden))
         return hidden
 
     def step(self, learning_rate: float) -> None:
-        """Move the input weight by the gradient of the last recorded batch, after its backward pass."""
+        """Move the input layer by the gradient of the last recorded batch, after its backward pass."""
         if self._recorded is None:
             raise ValueError("There is no recorded batch to step by.")
-        (rows, product), self._recorded = self._recorded, None
-        self.input.step(learning_rate, rows, view(product.grad))
+        (rows, first, masks, hidden), self._recorded = self._recorded, None
+        gradient = view(hidden.grad).copy()
+        take_back(gradient, first, masks)
+        self.input.step(learning_rate, rows, gradient)
+        self.input_bias.step(learning_rate, SparseRows.of(csr_matrix(np.ones((len(rows), 1), np.float32))), gradient)
 
 
 class Head(gluon.Block):  # type: ignore[misc,name-defined]

@@ -209,7 +209,7 @@ def parameters(net: Any) -> dict[str, Any]:
 
 def sparse_layers(net: Any) -> dict[str, SparseLinear]:
     """Return the layers of sparse rows, whose weights MXNet doesn't know, by their weight's path in the net."""
-    layers = {"deep.input_weight": net.deep.input}
+    layers = {"deep.input_weight": net.deep.input, "deep.input_bias": net.deep.input_bias}
     if getattr(net, "cross", None) is not None:
         layers["cross.weight"] = net.cross
     return layers

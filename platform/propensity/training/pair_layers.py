@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from propensity.training.activation import activate, take_back
 from propensity.training.sparse_kernels import compiled
 from propensity.training.threads import share
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int32]
 
-BLOCK: Final = 1024
+BLOCK: Final = 2048
 """Pairs of a block, about: a row's pairs are never parted."""
 GROUPS: Final = 4
 """Parts of a batch whose gradients are summed apart and then added in order, whichever threads there are. Each has sums
@@ -108,12 +109,12 @@ class PairLayers:
                 first, weights.of_category, batch.pair_position[pairs], weights.of_row, batch.pair_row[pairs],
                 weights.of_prior.reshape(-1), batch.pair_prior[pairs, 0],
             )  # fmt: skip
-            self._squash(0, pairs)
+            self._activate(0, pairs)
             for number, (weight, bias) in enumerate(self._layers(), start=1):
                 flow = self.hidden[number][pairs]
                 np.matmul(self.hidden[number - 1][pairs], weight.T, out=flow)
                 flow += bias
-                self._squash(number, pairs)
+                self._activate(number, pairs)
             np.matmul(self.hidden[-1][pairs], weights.output.T, out=own[pairs])
             own[pairs] += weights.output_bias
             _add_linear(own[pairs], linear, batch.pair_position[pairs], signals[pairs])
@@ -146,13 +147,13 @@ class PairLayers:
                 own.output_bias[:] += last.sum(axis=0)
                 flow = np.empty((len(last), weights.output.shape[1]), np.float32)
                 _by_last(last, weights.output, flow)
-                self._unsquash(len(self.hidden) - 1, pairs, flow)
+                self._take_back(len(self.hidden) - 1, pairs, flow)
                 for number, (weight, _) in reversed(list(enumerate(self._layers(), start=1))):
                     of_weight, of_bias = own.layers[2 * number - 2 : 2 * number]
                     of_weight += flow.T @ self.hidden[number - 1][pairs]
                     of_bias += np.ones(len(flow), np.float32) @ flow
                     flow = flow @ weight
-                    self._unsquash(number - 1, pairs, flow)
+                    self._take_back(number - 1, pairs, flow)
                 own.of_signals[:] += flow.T @ signals[pairs]
                 own.of_prior[:] += flow.T @ batch.pair_prior[pairs]
                 _sum_first(flow, own.of_category, position, of_row, batch.pair_row[pairs])
@@ -167,19 +168,11 @@ class PairLayers:
         layers = self.weights.layers
         return list(zip(layers[::2], layers[1::2], strict=True))
 
-    def _squash(self, number: int, pairs: slice) -> None:
-        """Take a hidden layer's relu, and drop some of it."""
-        flow = self.hidden[number][pairs]
-        if self.masks is None:
-            np.maximum(flow, 0.0, out=flow)
-            return
-        masks = self.masks[number]
-        _relu_and_drop(flow, masks.bits(flow.shape, pairs.start), masks.dropped, masks.scale)
+    def _activate(self, number: int, pairs: slice) -> None:
+        activate(self.hidden[number][pairs], None if self.masks is None else self.masks[number], pairs.start)
 
-    def _unsquash(self, number: int, pairs: slice, flow: Floats) -> None:
-        """Turn a gradient by a hidden layer's output into that by its input: what came out as 0 takes none."""
-        scale = np.float32(1.0) if self.masks is None else self.masks[number].scale
-        _where_positive(flow, self.hidden[number][pairs], scale)
+    def _take_back(self, number: int, pairs: slice, flow: Floats) -> None:
+        take_back(flow, self.hidden[number][pairs], None if self.masks is None else self.masks[number])
 
     def _in_blocks(self, of_group: Callable[[int], Callable[[slice], None]]) -> None:
         """Call `of_group(number)(pairs)` for each block of each group; threads share the groups."""
@@ -221,14 +214,6 @@ def _sum_first(flow: Floats, of_category: Floats, position: Ints, of_row: Floats
 
 
 @compiled
-def _relu_and_drop(flow: Floats, bits: npt.NDArray[np.uint16], dropped: np.uint16, scale: np.float32) -> None:
-    for p in range(flow.shape[0]):
-        own, random = flow[p], bits[p]
-        for j in range(own.shape[0]):
-            own[j] = max(own[j], np.float32(0.0)) * scale if random[j] >= dropped else np.float32(0.0)
-
-
-@compiled
 def _by_last(gradient: Floats, weight: Floats, flow: Floats) -> None:
     """Write gradient @ weight into `flow`: BLAS is slow where K - 1 is 1."""
     for p in range(flow.shape[0]):
@@ -237,14 +222,6 @@ def _by_last(gradient: Floats, weight: Floats, flow: Floats) -> None:
         for k in range(gradient.shape[1]):
             for j in range(own.shape[0]):
                 own[j] += gradient[p, k] * weight[k, j]
-
-
-@compiled
-def _where_positive(gradient: Floats, output: Floats, scale: np.float32) -> None:
-    for p in range(gradient.shape[0]):
-        own, out = gradient[p], output[p]
-        for j in range(own.shape[0]):
-            own[j] = own[j] * scale if out[j] > np.float32(0.0) else np.float32(0.0)
 
 
 @compiled
