@@ -7,8 +7,8 @@ from propensity.experiments.search_space import SEARCH_SPACE, distributions, dra
 from propensity.settings import TrainingSettings
 
 UNUSUAL = TrainingSettings(
-    learning_rate=0.1, epochs=40, batch_size=48, dropout=0.9, hidden=(7,), aligned_hidden=(), embedding=1, context=200,
-    weight_decay=0.0, category_weight_decay=0.5,
+    learning_rate=0.1, epochs=40, batch_size=48, dropout=0.9, hidden=(7,), aligned_hidden=(5,), embedding=1,
+    context=200, weight_decay=0.0, category_weight_decay=0.5,
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from propensity.scoring.scorer import Scorer
 from propensity.training import networks
 from propensity.training.batches import batch_of
 from propensity.training.encoded_examples import encode
+from propensity.training.multilabel_loss import margins
 from tests.training.planted import CATEGORIES, examples, fitted, write
 
 N = len(CATEGORIES)
@@ -76,8 +77,9 @@ def test_scores_agree_with_mxnet(n_classes):
     shape = networks.NetworkShape(model.encoder.n_columns, N, n_classes, 2, 1, 1, (16, 8), (8, 4), 2, 2, 0.3, 0.3)
     net = networks.build(model.network, shape, np.random.default_rng(0))
     networks.set_weights(net, model.nets[0])
-    margins = net(batch_of(encoded, np.arange(len(TEST)))).asnumpy()
-    expected = propensity(model.calibration.apply(margins, encoded.rows.pair_row, encoded.rows.pair_position))
+    everything = batch_of(encoded, np.arange(len(TEST)))
+    added = margins(net(everything), everything)
+    expected = propensity(model.calibration.apply(added, encoded.rows.pair_row, encoded.rows.pair_position))
     scorer = Scorer(model, dict(enumerate(TEST.popularity[0].tolist())))
     np.testing.assert_allclose(scorer.score_examples(TEST), expected, atol=1e-5)
     np.testing.assert_allclose(matrix_of(scorer.score(batch()).column("propensities")), expected, atol=1e-5)
