@@ -161,7 +161,10 @@ class PairLayers:
             return block
 
         self._in_blocks(of_group)
-        total = [np.sum(each, axis=0) for each in zip(*sums, strict=True)]
+        total, *others = sums
+        for group in others:
+            for array, more in zip(total, group, strict=True):
+                array += more
         return PairWeights.of([total[0], of_row, *total[1:]])
 
     def _layers(self) -> list[tuple[Floats, Floats]]:
