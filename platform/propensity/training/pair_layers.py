@@ -164,7 +164,7 @@ class PairLayers:
         total, *others = sums
         for group in others:
             for array, more in zip(total, group, strict=True):
-                array += more
+                np.add(array, more, out=array)
         return PairWeights.of([total[0], of_row, *total[1:]])
 
     def _layers(self) -> list[tuple[Floats, Floats]]:
