@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,17 @@ def write_rows(directory: Path, n_rows: int) -> None:
                 left -= n
 
 
+def timed(items: Iterator[Any], clock: Callable[[], float]) -> Iterator[tuple[Any, float]]:
+    """Yield each item and the seconds that it took to come."""
+    while True:
+        started = clock()
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        yield item, clock() - started
+
+
 def train(directory: Path, n_rows: int, threads: int) -> dict[str, float]:
     """Fit the encoder, encode, make an epoch; return seconds, shares and bytes."""
     from propensity.training import batches, descent, mxnet_runtime  # noqa: PLC0415
@@ -100,23 +111,13 @@ def train(directory: Path, n_rows: int, threads: int) -> dict[str, float]:
         waited = gathered = 0.0
 
         def __iter__(self) -> Iterator[Any]:
-            one_pass = super().__iter__()
-            while True:
-                started = time.perf_counter()
-                batch = next(one_pass, None)
-                Timed.waited += time.perf_counter() - started
-                if batch is None:
-                    return
+            for batch, seconds in timed(super().__iter__(), time.perf_counter):
+                Timed.waited += seconds
                 yield batch
 
         def _gathered(self, windows: Any) -> Iterator[Any]:
-            gathered = super()._gathered(windows)
-            while True:
-                started = time.thread_time()
-                batch = next(gathered, None)
-                Timed.gathered += time.thread_time() - started
-                if batch is None:
-                    return
+            for batch, seconds in timed(super()._gathered(windows), time.thread_time):
+                Timed.gathered += seconds
                 yield batch
 
     mxnet_runtime.set_threads(threads)
