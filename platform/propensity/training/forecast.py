@@ -13,7 +13,7 @@ from propensity.models.registry import find_model
 from propensity.training.available_memory import available_bytes, resident_bytes
 from propensity.training.calibration import CALIBRATION_PAIRS
 from propensity.training.cutoffs import training_cutoffs
-from propensity.training.service import data_fingerprint, version_of
+from propensity.training.service import data_fingerprint, version_of, warm_settings
 from propensity.training.stored_examples import store_examples
 from propensity.training.stored_training_set import RETRIEVAL_ROWS
 from propensity.training.training_forecast import TrainingForecast
@@ -80,9 +80,7 @@ def forecast_if_due(
 
 def _forecast(settings: Settings, cutoffs: Cutoffs, *, from_model: bool, probe: bool | None) -> TrainingForecast:
     if from_model:
-        options = settings.training
-        warm = {"epochs": options.warm_epochs, "learning_rate": options.warm_learning_rate}
-        settings = settings.model_copy(update={"training": options.model_copy(update=warm)})
+        settings = warm_settings(settings)
     with Lake(settings.lake).staged() as scratch:
         shape = shape_of_snapshots(settings, cutoffs)
         return forecast_shape(settings, shape, scratch, from_model=from_model, probe=probe)

@@ -188,9 +188,7 @@ def train_artifact(
     """
     models = None if previous is None else models_to_start_from(previous, cutoffs)
     if previous is not None:
-        options = settings.training
-        warm = {"epochs": options.warm_epochs, "learning_rate": options.warm_learning_rate}
-        settings = settings.model_copy(update={"training": options.model_copy(update=warm)})
+        settings = warm_settings(settings)
     lake = Lake(settings.lake)
     lake.drop_abandoned()
     with lake.staged() as scratch:
@@ -295,3 +293,10 @@ def examples_at(examples: Rows, as_ofs: Sequence[datetime]) -> Rows:
     """Return the rows of some of the as_ofs."""
     wanted = np.array([as_of.replace(tzinfo=None) for as_of in as_ofs], "datetime64[us]")
     return examples.at(np.isin(examples.as_of, wanted))
+
+
+def warm_settings(settings: Settings) -> Settings:
+    """Return the settings of a training that starts from a previous model."""
+    options = settings.training
+    warm = {"epochs": options.warm_epochs, "learning_rate": options.warm_learning_rate}
+    return settings.model_copy(update={"training": options.model_copy(update=warm)})
