@@ -171,12 +171,16 @@ def test_a_step_uses_its_batch_up(network, encoded):
     batch = batch_of(encoded, np.arange(20))
     net(batch)  # outside of a recording nothing is kept
     with pytest.raises(ValueError, match="no recorded batch"):
+        net.deep.backward()
+    with pytest.raises(ValueError, match="no gradient"):
         net.step(1.0)
     with mx.autograd.record():
         summands = net(batch)
     net.backward(loss_and_gradients(summands, batch)[1])
-    assert all(moved.any() for moved in sparse_gradients(net).values())
     with pytest.raises(ValueError, match="no recorded batch"):
+        net.deep.backward()
+    assert all(moved.any() for moved in sparse_gradients(net).values())
+    with pytest.raises(ValueError, match="no gradient"):
         net.step(1.0)
 
 

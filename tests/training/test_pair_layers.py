@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from propensity.training import pair_layers, threads
+from propensity.training.activation import ALL
 from propensity.training.batches import batch_of
 from propensity.training.dropout import Masks
 from propensity.training.encoded_examples import encode
@@ -13,6 +14,8 @@ from propensity.training.pair_layers import PairLayers, PairWeights
 from .planted import CATEGORIES, dictionary, examples
 
 MASKS = [Masks(np.uint64(seed), np.uint16(20_000), np.float32(65_536 / 45_536)) for seed in (3, 4)]
+
+NO_DROPOUT = [ALL, ALL]
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +33,32 @@ def random_weights(batch, n_out):
 
 
 def run_both_ways(batch, n_out, masks):
-    """What comes out, and the gradients for a random one of it."""
+    """What comes out, and the gradients for a random one of it; every row and pair comes by once."""
     layers = PairLayers(random_weights(batch, n_out), batch, masks)
-    own = layers.forward()
-    pull = np.random.default_rng(1).normal(size=own.shape).astype(np.float32)
-    return [own, *layers.backward(pull).arrays()]
+    own = np.full((len(batch.pair_position), n_out), np.nan, np.float32)
+    pull, times = pull_on(own.shape), np.zeros(len(batch), int)
+
+    def loss(rows, pairs, found):
+        assert (pairs.start, pairs.stop) == (batch.pair_indptr[rows.start], batch.pair_indptr[rows.stop])
+        times[rows] += 1
+        own[pairs] = found
+        return pull[pairs]
+
+    gradients = layers.there_and_back(loss, 10).arrays()
+    assert (times == 1).all()
+    return [own, *gradients]
 
 
-@pytest.mark.parametrize("masks", [None, MASKS])
+def pull_on(shape):
+    return np.random.default_rng(1).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("masks", [NO_DROPOUT, MASKS])
 @pytest.mark.parametrize("n_out", [1, 3])
 def test_gradients_agree_with_finite_differences_also_under_dropout(batch, n_out, masks):
     weights = random_weights(batch, n_out)
     own, *gradients = run_both_ways(batch, n_out, masks)
-    pull = np.random.default_rng(1).normal(size=own.shape).astype(np.float32)
+    pull = pull_on(own.shape)
     rng = np.random.default_rng(2)
     for number, gradient in enumerate(gradients):
         direction = rng.normal(size=gradient.shape).astype(np.float32)
@@ -59,7 +75,7 @@ def test_gradients_agree_with_finite_differences_also_under_dropout(batch, n_out
 
 
 @pytest.mark.parametrize("block", [1, 7, pair_layers.BLOCK])
-@pytest.mark.parametrize("masks", [None, MASKS])
+@pytest.mark.parametrize("masks", [NO_DROPOUT, MASKS])
 def test_the_number_of_threads_does_not_change_a_bit(batch, masks, block, monkeypatch, threads_restored):
     monkeypatch.setattr(threads, "SHARED_FROM", 0)
     monkeypatch.setattr(pair_layers, "BLOCK", block)
@@ -70,7 +86,7 @@ def test_the_number_of_threads_does_not_change_a_bit(batch, masks, block, monkey
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("masks", [None, MASKS])
+@pytest.mark.parametrize("masks", [NO_DROPOUT, MASKS])
 def test_the_size_of_blocks_changes_the_order_of_sums_only(batch, masks, monkeypatch):
     expected = run_both_ways(batch, 2, masks)
     for block in (1, 7, 50):
@@ -79,14 +95,6 @@ def test_the_size_of_blocks_changes_the_order_of_sums_only(batch, masks, monkeyp
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_dropout_leaves_out_its_share_and_scales_the_rest(batch):
-    layers = PairLayers(random_weights(batch, 1), batch, MASKS)
-    layers.forward()
-    whole = PairLayers(random_weights(batch, 1), batch, None)
-    whole.forward()
-    first, undropped = layers.hidden[0], whole.hidden[0]
-    active = undropped > 0
-    assert (first[active] == 0).mean() == pytest.approx(20_000 / 65_536, abs=0.05)
-    kept = active & (first > 0)
-    np.testing.assert_allclose(first[kept], undropped[kept] * MASKS[0].scale, rtol=1e-6)
-    assert not first[~active].any()
+def test_forward_alone_is_the_way_there(batch):
+    whole = run_both_ways(batch, 2, MASKS)[0]
+    np.testing.assert_array_equal(PairLayers(random_weights(batch, 2), batch, MASKS).forward(), whole)

@@ -44,6 +44,34 @@ def test_an_error_in_a_thread_is_raised(monkeypatch, threads_restored):
         threads.share(work, np.arange(11), 1)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_work_beside_the_block_is_done_at_its_end(count, threads_restored):
+    threads.set_threads(count)
+    begun, go_on, done = threading.Event(), threading.Event(), []
+
+    def work():
+        begun.set()
+        assert count == 1 or go_on.wait(60)
+        done.append(threading.current_thread())
+
+    with threads.beside(work):
+        assert begun.wait(60)
+        assert bool(done) == (count == 1)  # one thread has it done before the block
+        go_on.set()
+    assert (done == [threading.current_thread()]) == (count == 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_beside_the_block_is_raised(count, threads_restored):
+    threads.set_threads(count)
+
+    def work():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), threads.beside(work):
+        pass
+
+
 def test_numpys_products_keep_to_one_thread_inside_of_the_block_only():
     def numpys():
         return [pool["num_threads"] for pool in threadpool_info() if "numpy" in pool["filepath"]]

@@ -1,57 +1,69 @@
-"""Rectifier and dropout of a hidden layer in one pass over its values, and the pass back."""
+"""Bias, rectifier and dropout of a hidden layer in one pass over its values, and the pass back."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from propensity.training.dropout import Masks, random_bits
 from propensity.training.sparse_kernels import compiled
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from propensity.training.dropout import Masks
-
     Floats = npt.NDArray[np.float32]
 
+ALL: Final = Masks(np.uint64(0), np.uint16(0), np.float32(1.0))
+"""Masks that leave nothing out."""
 
-def activate(flow: Floats, masks: Masks | None, first: int = 0) -> None:
-    """Take the rectifier of rows of a layer, and drop some of it, in place.
+
+def activate(flow: Floats, bias: Floats, masks: Masks, first: int = 0) -> None:
+    """Add a bias, take the rectifier of rows of a layer, and drop some of it, in place.
 
     Args:
         flow: float32, (n, width).
-        masks: Dropout's; None leaves it out.
+        bias: float32, (width,).
+        masks: Dropout's.
         first: Which row of the layer is the first here.
     """
-    if masks is None:
-        np.maximum(flow, 0.0, out=flow)
-    else:
-        _relu_and_drop(flow, masks.bits(flow.shape, first), masks.dropped, masks.scale)
+    _activate(flow, bias, *masks, first)
 
 
-def take_back(gradient: Floats, output: Floats, masks: Masks | None) -> None:
+def take_back(gradient: Floats, output: Floats, masks: Masks, of_bias: Floats) -> None:
     """Turn the gradient by what `activate` made into that by what it was given, in place.
 
     Args:
         gradient: float32, (n, width).
         output: What `activate` made: what came out as 0 takes none.
         masks: As for `activate`.
+        of_bias: float32, (width,); the bias's gradient is added to it.
     """
-    _where_positive(gradient, output, np.float32(1.0) if masks is None else masks.scale)
+    _take_back(gradient, output, masks.scale, of_bias)
 
 
 @compiled
-def _relu_and_drop(flow: Floats, bits: npt.NDArray[np.uint16], dropped: np.uint16, scale: np.float32) -> None:
+def bits_to_drop_by(n_rows: int, width: int, seed: np.uint64, dropped: np.uint16, first: int) -> npt.NDArray[np.uint16]:
+    """Return what is compared with `dropped`: random numbers, or where nothing is dropped zeros, which cost less."""
+    if dropped == 0:
+        return np.zeros((n_rows, width), np.uint16)
+    found: npt.NDArray[np.uint16] = random_bits(n_rows, width, seed, first)
+    return found
+
+
+@compiled
+def _activate(flow: Floats, bias: Floats, seed: np.uint64, dropped: np.uint16, scale: np.float32, first: int) -> None:
+    bits = bits_to_drop_by(flow.shape[0], flow.shape[1], seed, dropped, first)
     for row in range(flow.shape[0]):
-        own, random = flow[row], bits[row]
-        for j in range(own.shape[0]):
-            own[j] = max(own[j], np.float32(0.0)) * scale if random[j] >= dropped else np.float32(0.0)
+        for j in range(flow.shape[1]):
+            value = max(flow[row, j] + bias[j], np.float32(0.0)) * scale
+            flow[row, j] = value if bits[row, j] >= dropped else np.float32(0.0)
 
 
 @compiled
-def _where_positive(gradient: Floats, output: Floats, scale: np.float32) -> None:
+def _take_back(gradient: Floats, output: Floats, scale: np.float32, of_bias: Floats) -> None:
     for row in range(gradient.shape[0]):
-        own, out = gradient[row], output[row]
-        for j in range(own.shape[0]):
-            own[j] = own[j] * scale if out[j] > np.float32(0.0) else np.float32(0.0)
+        for j in range(gradient.shape[1]):
+            value = gradient[row, j] * scale if output[row, j] > np.float32(0.0) else np.float32(0.0)
+            gradient[row, j] = value
+            of_bias[j] += value

@@ -6,6 +6,7 @@ import gc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from propensity.training.batches import Batches
 from propensity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from propensity.training.multilabel_loss import loss_and_gradients
 from propensity.training.mxnet_runtime import mx
-from propensity.training.threads import one_blas_thread
+from propensity.training.threads import beside, one_blas_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,9 +248,10 @@ def _step(net: Any, trainer: Any, batch: Batch) -> float:
         summands = net(batch)
     loss, gradients = loss_and_gradients(summands, batch)
     net.backward(gradients)
-    # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
-    trainer.step(1, ignore_stale_grad=True)
-    net.step(trainer.learning_rate)
+    # MXNet moves the dense weights one after the other, each in less time than its threads take to meet.
+    with beside(partial(net.step, trainer.learning_rate)):
+        # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
+        trainer.step(1, ignore_stale_grad=True)
     return loss
 
 

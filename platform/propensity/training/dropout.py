@@ -40,10 +40,8 @@ class Masks(NamedTuple):
             shape: (n, width).
             first: Row of the layer that is the first here: its numbers don't depend on which rows come along.
         """
-        per_row = -(-shape[1] // 4)
-        numbers = np.empty((shape[0], per_row), np.uint64)
-        _fill(numbers.reshape(-1), self.seed, np.uint64(first * per_row))
-        return numbers.view(np.uint16)[:, : shape[1]]
+        found: npt.NDArray[np.uint16] = random_bits(shape[0], shape[1], self.seed, first)[:, : shape[1]]
+        return found
 
 
 class Dropout:
@@ -79,13 +77,19 @@ class Dropout:
 
 
 @compiled
-def _fill(numbers: npt.NDArray[np.uint64], seed: np.uint64, first: np.uint64) -> None:
-    """Write the numbers of SplitMix64 from a seed on, but for the `first` ones.
+def random_bits(n_rows: int, width: int, seed: np.uint64, first: int) -> npt.NDArray[np.uint16]:
+    """Return what `Masks.bits` does, for a width rounded up to a multiple of 4; rows start at multiples of it.
 
-    Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".
+    The numbers of SplitMix64 from a seed on, but for those of rows before `first`. Source: Steele, Lea and Flood 2014,
+    "Fast splittable pseudorandom number generators".
     """
+    per_row = (width + 3) // 4
+    numbers = np.empty(n_rows * per_row, np.uint64)
+    before = np.uint64(first) * np.uint64(per_row)
     for i in range(numbers.shape[0]):
-        z = seed + (first + np.uint64(i + 1)) * STEP
+        z = seed + (before + np.uint64(i + 1)) * STEP
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         numbers[i] = z ^ (z >> np.uint64(31))
+    found: npt.NDArray[np.uint16] = numbers.view(np.uint16).reshape((n_rows, 4 * per_row))
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from propensity.training.sparse_kernels import compiled
 from propensity.training.threads import share
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from propensity.training.batches import Batch
@@ -33,6 +35,16 @@ PRODUCTS: Final = 8
 """Multiplications that take as long as a margin does, about."""
 
 
+class OwnHistory(Protocol):
+    """What a seen pair's own history says, worked out block after block: `pair_layers.PairLayers`."""
+
+    def forward(self) -> Floats:
+        """Return it, float32, (P, K - 1)."""
+
+    def there_and_back(self, loss: Callable[[slice, slice, Floats], Floats], products: int) -> Any:
+        """Hand it to `loss`, block after block, and return the gradients of what it came from."""
+
+
 @dataclass(frozen=True)
 class Summands:
     """Summands of the margins of B rows, or the loss's gradients by them.
@@ -42,19 +54,19 @@ class Summands:
     Attributes:
         head: float32, (B, (K - 1) * N).
         prior_scale: float32, (1, K - 1, 1).
-        own: What a seen pair's own history says, float32, (P, K - 1); None where no pair is seen.
+        own: An OwnHistory, or what its `there_and_back` returned; None where no pair is seen.
         crossed: What the history in other categories says, float32, (B, (K - 1) * N); None without a cross part.
     """
 
     head: Floats
     prior_scale: Floats
-    own: Floats | None
+    own: Any
     crossed: Floats | None
 
 
 def margins(summands: Summands, batch: Batch) -> Floats:
     """Add up the margins, (B, K - 1, N), as `loss_and_gradients` does for itself."""
-    arrays = _arrays(summands, batch)
+    arrays = _arrays(summands, batch, None if summands.own is None else summands.own.forward())
     out: Floats = np.empty_like(arrays[0])
     for row in range(len(out)):
         _add_up(row, *arrays, out[row])
@@ -72,13 +84,15 @@ def loss_and_gradients(summands: Summands, batch: Batch) -> tuple[float, Summand
         summands: Of the margins; `crossed` is overwritten by its gradient.
         batch: With labels.
     """
-    arrays = _arrays(summands, batch)
-    n_rows, n_margins, n_categories = arrays[0].shape
+    n_out = summands.prior_scale.size
+    n_rows, n_categories, n_pairs = len(batch), batch.prior.shape[1], len(batch.pair_position)
+    own = None if summands.own is None else np.empty((n_pairs, n_out), np.float32)
+    arrays = _arrays(summands, batch, own)
     labels = batch.labels
     assert labels is not None  # a batch to learn from
     gradient = np.empty_like(arrays[0])
     own_gradient = np.empty_like(arrays[3])
-    scale_gradient = np.empty((n_rows, n_margins), np.float32)
+    scale_gradient = np.empty((n_rows, n_out), np.float32)
     losses = np.empty(n_rows)
 
     def work(low: int, high: int) -> None:
@@ -87,20 +101,29 @@ def loss_and_gradients(summands: Summands, batch: Batch) -> tuple[float, Summand
             gradient, own_gradient, scale_gradient, losses, low, high,
         )  # fmt: skip
 
-    share(work, np.arange(n_rows + 1), PRODUCTS * n_margins * n_categories)
-    of_scale = scale_gradient.sum(axis=0, dtype=np.float64).astype(np.float32).reshape(1, n_margins, 1)
-    of_own = None if summands.own is None else own_gradient
-    gradients = Summands(gradient.reshape(n_rows, -1), of_scale, of_own, summands.crossed)
+    def block(rows: slice, pairs: slice, found: Floats) -> Floats:
+        arrays[3][pairs] = found
+        work(rows.start, rows.stop)
+        of_pairs: Floats = own_gradient[pairs]
+        return of_pairs
+
+    products, by_pairs = PRODUCTS * n_out * n_categories, None
+    if summands.own is None:
+        share(work, np.arange(n_rows + 1), products)
+    else:
+        by_pairs = summands.own.there_and_back(block, products)
+    of_scale = scale_gradient.sum(axis=0, dtype=np.float64).astype(np.float32).reshape(1, n_out, 1)
+    gradients = Summands(gradient.reshape(n_rows, -1), of_scale, by_pairs, summands.crossed)
     return float(losses.sum()) / (n_rows * n_categories), gradients
 
 
-def _arrays(summands: Summands, batch: Batch) -> tuple[Any, ...]:
-    """Return the arguments of `_add_up` from `head` to `position`."""
+def _arrays(summands: Summands, batch: Batch, own: Floats | None) -> tuple[Any, ...]:
+    """Return the arguments of `_add_up` from `head` to `position`; `own` is (P, K - 1)."""
     scale = summands.prior_scale.reshape(-1)
     head = summands.head.reshape(len(batch), len(scale), -1)
-    own, crossed = np.empty((0, len(scale)), np.float32), np.empty((0, *head.shape[1:]), np.float32)
-    if summands.own is not None:
-        own = summands.own
+    crossed = np.empty((0, *head.shape[1:]), np.float32)
+    if own is None:
+        own = np.empty((0, len(scale)), np.float32)
     if summands.crossed is not None:
         crossed = summands.crossed.reshape(head.shape)
     return head, scale, crossed, own, batch.prior, batch.as_of_position, batch.pair_indptr, batch.pair_position

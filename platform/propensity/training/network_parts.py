@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from propensity.models.forward import PRIOR_SCALE
-from propensity.training.activation import activate, take_back
+from propensity.training.activation import ALL, activate, take_back
 from propensity.training.dropout import Dropout
 from propensity.training.mxnet_runtime import mx, view
 from propensity.training.pair_layers import PairWeights
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from propensity.training.dropout import Masks
     from propensity.training.networks import NetworkShape
 
+    Floats = npt.NDArray[np.float32]
+
 nd, gluon = mx.nd, mx.gluon
+
+ONE: Final = SparseRows.of(csr_matrix(np.ones((1, 1), np.float32)))
+"""What a bias is the weight of, with its gradient summed up over rows."""
 
 
 class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
@@ -33,15 +38,15 @@ class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
         with self.name_scope():
             self.layers = _layers(width, shape.hidden[1:])
         self.input = SparseLinear(shape.n_columns, width)
-        self.input_bias = SparseLinear(1, width)  # of a column of ones
+        self.input_bias = SparseLinear(1, width)
         self.dropout = Dropout(shape.dropout)
-        self._recorded: tuple[SparseRows, npt.NDArray[np.float32], Masks | None, Any] | None = None
+        self._recorded: tuple[SparseRows, Floats, Masks, Any] | None = None
+        self._gradient: tuple[SparseRows, Floats, Floats] | None = None
 
     def forward(self, batch: Batch) -> Any:
         """Return the last hidden layer."""
-        first, masks = self.input.product(batch.deep), self.dropout.draw()
-        first += self.input_bias.weight
-        activate(first, masks)
+        first, masks = self.input.product(batch.deep), self.dropout.draw() or ALL
+        activate(first, self.input_bias.weight[0], masks)
         hidden = nd.from_numpy(first)
         if mx.autograd.is_recording():
             hidden.attach_grad()
@@ -50,15 +55,30 @@ class DeepPart(gluon.Block):  # type: ignore[misc,name-defined]
             hidden = self.dropout(layer(hidden))
         return hidden
 
-    def step(self, learning_rate: float) -> None:
-        """Move the input layer by the gradient of the last recorded batch, after its backward pass."""
+    def backward(self) -> None:
+        """Take the gradient of the last recorded batch's hidden layer to the input layer, after MXNet's backward pass.
+
+        Raises:
+            ValueError: No batch was recorded.
+        """
         if self._recorded is None:
-            raise ValueError("There is no recorded batch to step by.")
+            raise ValueError("There is no recorded batch to go back over.")
         (rows, first, masks, hidden), self._recorded = self._recorded, None
-        gradient = view(hidden.grad).copy()
-        take_back(gradient, first, masks)
+        gradient, of_bias = view(hidden.grad).copy(), np.zeros_like(self.input_bias.weight)
+        take_back(gradient, first, masks, of_bias[0])
+        self._gradient = rows, gradient, of_bias
+
+    def step(self, learning_rate: float) -> None:
+        """Move the input layer by the gradient, and use it up. Without MXNet, in whichever thread.
+
+        Raises:
+            ValueError: There was no backward pass.
+        """
+        if self._gradient is None:
+            raise ValueError("There is no gradient to step by.")
+        (rows, gradient, of_bias), self._gradient = self._gradient, None
         self.input.step(learning_rate, rows, gradient)
-        self.input_bias.step(learning_rate, SparseRows.of(csr_matrix(np.ones((len(rows), 1), np.float32))), gradient)
+        self.input_bias.step(learning_rate, ONE, of_bias)
 
 
 class Head(gluon.Block):  # type: ignore[misc,name-defined]
@@ -126,10 +146,9 @@ class AlignedPart(gluon.Block):  # type: ignore[misc,name-defined]
             *map(_as_output, output),
         )
 
-    def masks(self) -> list[Masks] | None:
-        """Draw masks for each hidden layer; None outside of training or without dropout."""
-        drawn = [self.dropout.draw() for _ in self.layers]
-        return [masks for masks in drawn if masks is not None] or None
+    def masks(self) -> list[Masks]:
+        """Draw masks for each hidden layer; outside of training, or without dropout, they leave nothing out."""
+        return [self.dropout.draw() or ALL for _ in self.layers]
 
 
 def _as_output(parameter: Any) -> Any:

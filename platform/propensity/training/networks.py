@@ -91,9 +91,10 @@ class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
     def _back(self, *gradients: Any) -> None:
         outputs, self._outputs = self._outputs, []
         mx.autograd.backward(outputs, [nd.from_numpy(gradient) for gradient in gradients])
+        self.deep.backward()
 
     def step(self, learning_rate: float) -> None:
-        """Move the weights of the sparse layers."""
+        """Move the weights of the sparse layers. Without MXNet, in whichever thread."""
         self.deep.step(learning_rate)
 
 
@@ -116,7 +117,7 @@ class CategoryAligned(FeedForward):
         with self.name_scope():
             self.aligned = AlignedPart(shape)
         self.cross = None
-        self._pairs: PairLayers | None = None
+        self._cross_rows: SparseRows | None = None
         self._crossed: tuple[SparseRows, npt.NDArray[np.float32]] | None = None
         if shape.n_cross_signals:
             n_out = (shape.n_classes - 1) * shape.n_categories
@@ -125,23 +126,23 @@ class CategoryAligned(FeedForward):
     def forward(self, batch: Batch) -> Summands:
         """Return the summands of the margins."""
         hidden = self.deep(batch)
-        self._outputs, self._pairs, self._crossed = list(self.head(hidden)), None, None
+        self._outputs, self._cross_rows, self._crossed = list(self.head(hidden)), None, None
         head, prior_scale = map(view, self._outputs)
         if batch.pair_signals is None:
             return Summands(head, prior_scale, own=None, crossed=None)
         reads = self.aligned(hidden, batch).arrays()
         self._outputs += reads
-        self._pairs = PairLayers(PairWeights.of([view(array) for array in reads]), batch, self.aligned.masks())
-        crossed = None if self.cross is None or batch.cross is None else self.cross.product(batch.cross)
-        return Summands(head, prior_scale, self._pairs.forward(), crossed)
+        pairs = PairLayers(PairWeights.of([view(array) for array in reads]), batch, self.aligned.masks())
+        crossed = None
+        if self.cross is not None and batch.cross is not None:
+            self._cross_rows, crossed = batch.cross, self.cross.product(batch.cross)
+        return Summands(head, prior_scale, pairs, crossed)
 
     def backward(self, gradients: Summands) -> None:
         """Compute all gradients, given those by the summands."""
-        pairs: list[Any] = []
-        if self._pairs is not None and gradients.own is not None:
-            pairs = self._pairs.backward(gradients.own).arrays()
-            if self._pairs.batch.cross is not None and gradients.crossed is not None:
-                self._crossed = self._pairs.batch.cross, gradients.crossed
+        if self._cross_rows is not None and gradients.crossed is not None:
+            self._crossed = self._cross_rows, gradients.crossed
+        pairs = [] if gradients.own is None else gradients.own.arrays()
         self._back(gradients.head, gradients.prior_scale, *pairs)
 
     def step(self, learning_rate: float) -> None:
@@ -149,7 +150,7 @@ class CategoryAligned(FeedForward):
         super().step(learning_rate)
         if self.cross is not None and self._crossed is not None:
             self.cross.step(learning_rate, *self._crossed)
-        self._pairs = self._crossed = None
+        self._cross_rows = self._crossed = None
 
 
 NETWORKS: Final[dict[str, type[Any]]] = {"category_aligned": CategoryAligned, "feed_forward": FeedForward}

@@ -21,6 +21,7 @@ PIECES: Final = 4
 
 _threads = 1
 _pool: ThreadPoolExecutor | None = None
+_beside: ThreadPoolExecutor | None = None
 
 
 def set_threads(threads: int) -> None:
@@ -48,6 +49,27 @@ def share(work: Callable[[int, int], None], cost: npt.NDArray[Any], width: int) 
     shares = np.arange(1, pieces) * (total / pieces)
     bounds = [0, *np.searchsorted(cost, shares).tolist(), n]
     list(_pool.map(work, bounds[:-1], bounds[1:]))
+
+
+@contextmanager
+def beside(work: Callable[[], None]) -> Iterator[None]:
+    """Do `work` in a thread beside the block, and wait for it at the block's end; before the block, on one thread.
+
+    Args:
+        work: Releases the GIL where it takes long; touches nothing that the block does.
+    """
+    global _beside  # noqa: PLW0603 - made when it is first needed
+    if _threads == 1:
+        work()
+        yield
+        return
+    if _beside is None:
+        _beside = ThreadPoolExecutor(1, thread_name_prefix="training-beside")
+    begun = _beside.submit(work)
+    try:
+        yield
+    finally:
+        begun.result()
 
 
 @contextmanager
