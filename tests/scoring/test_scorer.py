@@ -120,6 +120,11 @@ def test_a_rows_bytes_dont_depend_on_the_batch(scorer, data):
         assert part.tobytes() == whole[rows].tobytes()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_number_of_threads_does_not_change_a_byte(scorer, threads):
+    assert Scorer(fitted().model, top_k=4, threads=threads).score(batch()).equals(scorer.score(batch()))
+
+
 @pytest.mark.parametrize("views", [2, 3])
 def test_features_may_come_in_several_views(scorer, views):
     assert scorer.score(batch(views=views)).equals(scorer.score(batch()))

@@ -91,9 +91,10 @@ def test_the_margins_of_several_nets_are_averaged_and_only_the_first_stops_early
     assert told == {(stage, net): stage == "refit" or net > 0 for stage in ("fit", "refit") for net in range(3)}
     encoded = encode(both.model.encoder, validation)
     arrays = (encoded.rows, encoded.prior, encoded.as_of_position)
-    alone = [np.concatenate(list(replace(both.model, nets=(net,)).margins(*arrays))) for net in both.model.nets]
+    models = (both.model, *(replace(both.model, nets=(net,)) for net in both.model.nets))
+    mean, *alone = (np.concatenate(list(model.forward.margins(*arrays))) for model in models)
     assert np.abs(alone[0] - alone[1]).max() > 0.01
-    np.testing.assert_allclose(np.concatenate(list(both.model.margins(*arrays))), np.mean(alone, axis=0), atol=1e-5)
+    np.testing.assert_allclose(mean, np.mean(alone, axis=0), atol=1e-5)
     one = fit(train, validation, train, settings=QUICK, **arguments)
     for name, value in one.model.nets[0].items():
         assert value.tobytes() == both.model.nets[0][name].tobytes()

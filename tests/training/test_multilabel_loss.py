@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from propensity.models.exponential import exponential
 from propensity.training import threads
 from propensity.training.batches import batch_of
 from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
-from propensity.training.multilabel_loss import LANES, Summands, _exp, loss_and_gradients
+from propensity.training.multilabel_loss import LANES, Summands, loss_and_gradients
 
 from .added_up import margins
 from .planted import CATEGORIES, CROSS, dictionary, examples
@@ -139,7 +140,7 @@ def test_the_number_of_threads_does_not_change_a_bit(encoded, monkeypatch, threa
 
 def test_the_exponential_is_good_to_two_units_in_the_last_place():
     x = np.concatenate((-np.logspace(-8, np.log10(87), 2000), [0.0])).astype(np.float32)
-    found = np.array([_exp(value) for value in x])
+    found = np.array([exponential(value) for value in x])
     expected = np.array([float(decimal.Decimal(float(value)).exp()) for value in x])
     assert (np.abs(found - expected) <= 2 * np.spacing(expected.astype(np.float32))).all()
-    assert 0.0 <= _exp(np.float32(-1e30)) < 1e-37
+    assert 0.0 <= exponential(np.float32(-1e30)) < 1e-37

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from propensity.models.forward import FORWARDS, PRIOR_SCALE
+from propensity.models.forward import PRIOR_SCALE
+from propensity.models.forward_pass import ForwardPass
 from propensity.training import networks
 from propensity.training.batches import batch_of
 from propensity.training.descent import multilabel_log_loss
@@ -15,6 +16,7 @@ from propensity.training.encoding import fit_encoder
 from propensity.training.multilabel_loss import loss_and_gradients
 from propensity.training.mxnet_runtime import mx
 
+from . import numpy_forward
 from .added_up import margins
 from .planted import CATEGORIES, CROSS, dictionary, examples
 
@@ -57,8 +59,8 @@ def random_net(network, n_classes, encoded, seed=0, dropout=0.3):
     return net
 
 
-def numpy_margins(network, weights, n_classes, encoded):
-    forward = FORWARDS[network](weights, n_classes)
+def own_margins(network, weights, n_classes, encoded):
+    forward = ForwardPass(network, [weights], n_classes)
     return np.concatenate(list(forward.margins(encoded.rows, encoded.prior, encoded.as_of_position)))
 
 
@@ -72,9 +74,19 @@ def mxnet_margins(net, encoded, rows):
 def test_forward_without_a_framework_agrees_with_mxnet(network, n_classes, encoded):
     net = random_net(network, n_classes, encoded)
     expected = mxnet_margins(net, encoded, np.arange(len(encoded)))
-    found = numpy_margins(network, networks.weights(net), n_classes, encoded)
+    found = own_margins(network, networks.weights(net), n_classes, encoded)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@both_nets
+@both_widths
+def test_forward_without_a_framework_agrees_with_numpy(network, n_classes, encoded):
+    weights = networks.weights(random_net(network, n_classes, encoded))
+    doubled = {name: value.astype(np.float64) for name, value in weights.items()}
+    expected = numpy_forward.margins(doubled, n_classes, encoded.rows, encoded.prior, encoded.as_of_position)
+    assert expected.dtype == np.float64
+    np.testing.assert_allclose(own_margins(network, weights, n_classes, encoded), expected, atol=1e-5)
 
 
 @both_nets
@@ -138,7 +150,7 @@ def test_gradients_agree_with_finite_differences(n_classes, encoded):
 
     def value(changed):
         doubled = {name: array.astype(np.float64) for name, array in changed.items()}
-        found = numpy_margins("category_aligned", doubled, n_classes, part)
+        found = numpy_forward.margins(doubled, n_classes, part.rows, part.prior, part.as_of_position)
         return multilabel_log_loss(found, part.labels.toarray()) * len(CATEGORIES)
 
     gradients = {name: parameter.grad().asnumpy() for name, parameter in networks.parameters(net).items()}
@@ -217,14 +229,14 @@ def test_pairs_without_history_rest_on_the_deep_part_and_the_other_categories(en
     net = random_net("category_aligned", 2, encoded)
     weights = networks.weights(net)
     crossed = encoded.rows.cross @ weights.pop("cross.weight")
-    whole = numpy_margins("category_aligned", weights, 2, encoded)
-    deep_only = numpy_margins("feed_forward", weights, 2, encoded)
+    whole = own_margins("category_aligned", weights, 2, encoded)
+    deep_only = own_margins("feed_forward", weights, 2, encoded)
     seen = np.zeros((len(encoded), len(CATEGORIES)), bool)
     seen[encoded.rows.pair_row, encoded.rows.pair_position] = True
     differs = whole[:, 0] != deep_only[:, 0]
     assert not differs[~seen].any()
     weights["cross.weight"] = networks.weights(net)["cross.weight"]
-    added = numpy_margins("category_aligned", weights, 2, encoded)[:, 0] - whole[:, 0]
+    added = own_margins("category_aligned", weights, 2, encoded)[:, 0] - whole[:, 0]
     np.testing.assert_allclose(added, np.where(seen, 0.0, crossed), atol=1e-5)
     assert differs[seen].mean() > 0.99
 

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 
 from propensity.errors import TrainingError
 from propensity.models.calibration import Calibration
-from propensity.models.forward import FORWARDS
+from propensity.models.forward_pass import ForwardPass
 from propensity.models.model import Model
 from propensity.training import networks
 from propensity.training.descent import no_progress, train_net
@@ -56,7 +56,7 @@ def random_weights(encoder, settings, n_classes, seed):
 
 
 def margins(network, weights, n_classes, encoded):
-    forward = FORWARDS[network](weights, n_classes)
+    forward = ForwardPass(network, [weights], n_classes)
     return np.concatenate(list(forward.margins(encoded.rows, encoded.prior, encoded.as_of_position)))
 
 

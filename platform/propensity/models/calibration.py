@@ -52,6 +52,11 @@ class Calibration:
         offset[:, :, known] = self.offset[:, :, [position[name] for name in wanted if name in position]]
         return replace(self, offset=offset)
 
+    def slope_and_shift(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the slope, float32, (2, K - 1), and intercept + offset, float32, (2, K - 1, n_categories)."""
+        slope, intercept = self.slope.astype(np.float32), self.intercept.astype(np.float32)
+        return slope, intercept[:, :, None] + self.offset
+
     def apply(
         self,
         margins: npt.NDArray[np.float32],
@@ -59,8 +64,7 @@ class Calibration:
         pair_position: npt.NDArray[np.int32],
     ) -> npt.NDArray[np.float32]:
         """Return margins, float32, (n_rows, K - 1, n_categories), calibrated; the pairs named are seen."""
-        slope, intercept = self.slope.astype(np.float32), self.intercept.astype(np.float32)
-        shift = intercept[:, :, None] + self.offset
+        slope, shift = self.slope_and_shift()
         calibrated: npt.NDArray[np.float32] = margins * slope[0][:, None] + shift[0]
         seen = margins[pair_row, :, pair_position] * slope[1] + shift[1].T[pair_position]
         calibrated[pair_row, :, pair_position] = seen

@@ -1,16 +1,19 @@
-"""The nets without a framework: numpy and scipy only. `training/networks.py` has the same nets for training.
+"""The nets without a framework: compiled loops around BLAS's products. `training/networks.py` has them for training.
 
-Rows go through in blocks of ROW_BLOCK and seen pairs in blocks of PAIR_BLOCK, the last one padded, so that
+Rows go through in blocks of ROW_BLOCK and seen pairs in blocks of PAIR_BLOCK, the last one filled up, so that
 every matrix product has one fixed shape and a row's bits don't depend on the rows beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from scipy.sparse import csr_matrix
+
+from propensity.models import forward_kernels as kernels
+from propensity.models.sparse_product import add_product
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,61 +22,119 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
     Weights = dict[str, Array]
-    Margins = Callable[[EncodedRows, Array, npt.NDArray[np.int32]], Array]
 
 ROW_BLOCK: Final = 128
-PAIR_BLOCK: Final = 256
+"""Rows of a block: fewer pack a layer's weights too often for BLAS, more leave the second cache. Measured."""
+PAIR_BLOCK: Final = 512
+"""Pairs of a block, likewise."""
 PRIOR_SCALE: Final = 0.25
 """Log-odds of popularity lie between -9 and 0; times this they are of the size of the other inputs."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A range of rows on its way through a net.
+
+    Attributes:
+        rows: Encoded rows.
+        prior: Log-odds of popularity, float32, (n_as_of, N).
+        as_of: Rows' positions in `prior`, int32, (n_rows,).
+        start: First row.
+        stop: Row after the last, ROW_BLOCK later at most.
+    """
+
+    rows: EncodedRows
+    prior: Array
+    as_of: npt.NDArray[np.int32]
+    start: int
+    stop: int
+
+    @property
+    def pairs(self) -> range:
+        """Positions of its rows' seen pairs."""
+        return range(int(self.rows.pair_indptr[self.start]), int(self.rows.pair_indptr[self.stop]))
+
+
+class Workspace:
+    """One thread's arrays, used again for every block.
+
+    Attributes:
+        layers: Hidden layers of the deep part, each (ROW_BLOCK, width).
+        margins: (ROW_BLOCK, K - 1, N).
+        customer: Customers' own signals, (ROW_BLOCK, n_customer_signals).
+        context: (ROW_BLOCK, n_context).
+        of_row: What a row adds to its pairs' first layer, and a part of it, (2, ROW_BLOCK, h1).
+        signals: For a block of pairs that isn't full, (PAIR_BLOCK, n_signals).
+        pair_layers: Hidden layers of the category-aligned part, each (PAIR_BLOCK, width).
+    """
+
+    def __init__(
+        self, hidden: Sequence[int], margins: tuple[int, int], customer: int, context: int, signals: int,
+        pair_hidden: Sequence[int],
+    ) -> None:  # fmt: skip
+        """Make arrays of zeros of these widths."""
+
+        def zeros(*shape: int) -> Array:
+            return np.zeros(shape, np.float32)
+
+        self.layers = [zeros(ROW_BLOCK, width) for width in hidden]
+        self.margins = zeros(ROW_BLOCK, *margins)
+        self.customer, self.context = zeros(ROW_BLOCK, customer), zeros(ROW_BLOCK, context)
+        self.of_row = zeros(2, ROW_BLOCK, pair_hidden[0] if pair_hidden else 0)
+        self.signals = zeros(PAIR_BLOCK, signals)
+        self.pair_layers = [zeros(PAIR_BLOCK, width) for width in pair_hidden]
 
 
 class FeedForward:
     """Deep part, head and popularity prior."""
 
     def __init__(self, weights: Weights, n_classes: int) -> None:
-        self._input_weight, self._input_bias = weights["deep.input_weight"], weights["deep.input_bias"]
+        """Take a net's parameters by their path in it, float32."""
+        self._input_weight, self._input_bias = weights["deep.input_weight"], weights["deep.input_bias"].reshape(-1)
         self._hidden = _layers(weights, "deep.layers")
         self._head_weight = _columns(weights["head.output.weight"])
-        self._head_bias = weights["head.output.bias"]
-        self._shape = (-1, n_classes - 1, len(self._head_bias) // (n_classes - 1))
-        self._prior_scale = weights["head.prior_scale"]
+        self._head_bias = weights["head.output.bias"].reshape(n_classes - 1, -1)
+        self._prior_scale = weights["head.prior_scale"].reshape(-1)
 
-    def hidden(self, block: EncodedRows) -> Array:
-        """Last hidden layer of a block padded to ROW_BLOCK rows, (ROW_BLOCK, hidden[-1])."""
-        flow: Array = block.deep @ self._input_weight
-        flow += self._input_bias
-        np.maximum(flow, 0.0, out=flow)
-        for weight, bias in self._hidden:
-            flow = flow @ weight
-            flow += bias
-            np.maximum(flow, 0.0, out=flow)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(K - 1, N)."""
+        n_margins, n_categories = self._head_bias.shape
+        return n_margins, n_categories
+
+    def workspace(self) -> Workspace:
+        """Make a thread's arrays for blocks of nets of this shape."""
+        return Workspace(self._widths(), self.shape, 0, 0, 0, ())
+
+    def base(self, prior: Array) -> Array:
+        """Return what a row's margins begin with, (n_as_of, K - 1, N), from log-odds of popularity, (n_as_of, N)."""
+        found: Array = prior[:, None, :] * self._prior_scale[:, None] + self._head_bias
+        return found
+
+    def margins(self, block: Block, space: Workspace) -> Array:
+        """Return a block's margins less their base, (ROW_BLOCK, K - 1, N); those beyond its rows mean nothing."""
+        return self._head(self._deep(block, space), space)
+
+    def _deep(self, block: Block, space: Workspace) -> Array:
+        """Return the last hidden layer, (ROW_BLOCK, hidden[-1])."""
+        deep, flow = block.rows.deep, space.layers[0]
+        flow[:] = 0.0
+        add_product(
+            deep.indptr, deep.indices, deep.data, self._input_weight, flow, block.start, block.stop, block.start
+        )
+        kernels.rectify(flow, self._input_bias)
+        for (weight, bias), out in zip(self._hidden, space.layers[1:], strict=True):
+            np.matmul(flow, weight, out=out)
+            kernels.rectify(out, bias)
+            flow = out
         return flow
 
-    def head(self, hidden: Array, prior: Array) -> Array:
-        """Margins (ROW_BLOCK, K - 1, N) of a block, from its log-odds of popularity (ROW_BLOCK, N)."""
-        margins = hidden @ self._head_weight
-        margins += self._head_bias
-        shaped = margins.reshape(self._shape)
-        shaped += prior[:, None, :] * self._prior_scale
-        return shaped
+    def _head(self, hidden: Array, space: Workspace) -> Array:
+        np.matmul(hidden, self._head_weight, out=space.margins.reshape(ROW_BLOCK, -1))
+        return space.margins
 
-    def block(self, block: EncodedRows, prior: Array) -> Array:
-        """Margins of one padded block."""
-        return self.head(self.hidden(block), prior)
-
-    def margins(self, rows: EncodedRows, prior: Array, as_of_position: npt.NDArray[np.int32]) -> Iterator[Array]:
-        """Yield the margins (at most ROW_BLOCK, K - 1, N) of block after block.
-
-        Args:
-            rows: Encoded rows.
-            prior: Log-odds of popularity, (n_as_of, N).
-            as_of_position: Row's position in `prior`, (n_rows,).
-        """
-        for start in range(0, len(rows), ROW_BLOCK):
-            stop = min(start + ROW_BLOCK, len(rows))
-            position = np.zeros(ROW_BLOCK, np.int64)
-            position[: stop - start] = as_of_position[start:stop]
-            yield self.block(_padded(rows.slice(start, stop)), prior[position])[: stop - start]
+    def _widths(self) -> list[int]:
+        return [len(self._input_bias), *(len(bias) for _, bias in self._hidden)]
 
 
 class CategoryAligned(FeedForward):
@@ -84,6 +145,7 @@ class CategoryAligned(FeedForward):
     """
 
     def __init__(self, weights: Weights, n_classes: int) -> None:
+        """Take a net's parameters by their path in it, float32."""
         super().__init__(weights, n_classes)
         n_signals = weights["aligned.linear"].shape[1] // (n_classes - 1) - 1
         first, n_embedding = weights["aligned.layers.0.weight"], weights["aligned.embedding"].shape[1]
@@ -97,69 +159,71 @@ class CategoryAligned(FeedForward):
         self._context_bias = weights["aligned.context.bias"]
         self._shared = _layers(weights, "aligned.layers")[1:]
         self._out_weight = weights["aligned.output.weight"]
-        self._out_bias = weights["aligned.output.bias"]
-        linear = weights["aligned.linear"].reshape(-1, n_classes - 1, n_signals + 1)
-        self._linear_weight = np.ascontiguousarray(linear[:, :, :-1])
-        self._linear_bias = np.ascontiguousarray(linear[:, :, -1])
+        self._linear = weights["aligned.linear"].reshape(-1, n_classes - 1, n_signals + 1).copy()
+        self._linear[:, :, -1] += weights["aligned.output.bias"]
         self._cross_weight = weights.get("cross.weight")
 
-    def block(self, block: EncodedRows, prior: Array) -> Array:
-        """Margins of one padded block."""
-        hidden = self.hidden(block)
-        margins = self.head(hidden, prior)
-        n_pairs = len(block.pair_position)
-        if n_pairs == 0:
-            return margins
-        row, position = block.pair_row, block.pair_position
+    def workspace(self) -> Workspace:
+        """Make a thread's arrays for blocks of nets of this shape."""
+        pair_hidden = [len(self._of_prior), *(len(bias) for _, bias in self._shared)]
+        widths = len(self._of_customer), len(self._of_context), len(self._of_signals)
+        return Workspace(self._widths(), self.shape, *widths, pair_hidden)
+
+    def margins(self, block: Block, space: Workspace) -> Array:
+        """Return a block's margins less their base, (ROW_BLOCK, K - 1, N); those beyond its rows mean nothing."""
+        hidden = self._deep(block, space)
+        if not block.pairs:
+            return self._head(hidden, space)
+        own = self._own(block, hidden, space)
+        margins = self._head(hidden, space)
+        rows, start, stop = block.rows, block.start, block.stop
+        kernels.keep_pairs(margins, rows.pair_indptr, rows.pair_position, own, start, stop)
         if self._cross_weight is not None:
-            crossed = (block.cross @ self._cross_weight).reshape(margins.shape)
-            crossed[row, :, position] = 0.0
-            margins += crossed
-        context = (hidden @ self._context_weight + self._context_bias) @ self._of_context
-        context += block.customer @ self._of_customer
-        signals = _pair_blocks(block.pair_signals)
-        flow = signals @ self._of_signals
-        first = flow.reshape(-1, flow.shape[2])[:n_pairs]
-        first += self._of_category[position]
-        first += context[row]
-        first += prior[row, position][:, None] * self._of_prior
-        np.maximum(flow, 0.0, out=flow)
-        for weight, bias in self._shared:
-            flow = flow @ weight
-            flow += bias
-            np.maximum(flow, 0.0, out=flow)
-        last = flow.reshape(-1, flow.shape[2])[:n_pairs]
-        # einsum sums each row by itself; a matrix-vector product's bits depend on the row's place.
-        own = np.einsum("pi,ki->pk", last, self._out_weight)
-        own += np.einsum("pi,pki->pk", block.pair_signals, self._linear_weight[position])
-        own += self._out_bias + self._linear_bias[position]
-        margins[row, :, position] += own
+            cross, flat = rows.cross, margins.reshape(ROW_BLOCK, -1)
+            add_product(cross.indptr, cross.indices, cross.data, self._cross_weight, flat, start, stop, start)
+        kernels.put_pairs(margins, rows.pair_indptr, rows.pair_position, own, start, stop)
         return margins
+
+    def _own(self, block: Block, hidden: Array, space: Workspace) -> Array:
+        """Return what the seen pairs' own history adds to their margins, (n_pairs, K - 1)."""
+        rows, pairs = block.rows, block.pairs
+        of_row = self._of_rows(block, hidden, space)
+        own = np.empty((len(pairs), len(self._out_weight)), np.float32)
+        for low in range(pairs.start, pairs.stop, PAIR_BLOCK):
+            high = min(low + PAIR_BLOCK, pairs.stop)
+            signals = rows.pair_signals[low:high]
+            if len(signals) < PAIR_BLOCK:
+                space.signals[: len(signals)] = signals
+                signals = space.signals
+            flow = np.matmul(signals, self._of_signals, out=space.pair_layers[0])
+            kernels.rectify_pairs(
+                flow, self._of_category, rows.pair_position, of_row, rows.pair_row, block.start,
+                self._of_prior, block.prior, block.as_of, low, high,
+            )  # fmt: skip
+            for (weight, bias), out in zip(self._shared, space.pair_layers[1:], strict=True):
+                flow = np.matmul(flow, weight, out=out)
+                kernels.rectify(flow, bias)
+            kernels.add_own(
+                flow, self._out_weight, self._linear, rows.pair_position, rows.pair_signals, own, low, high, pairs.start
+            )
+        return own
+
+    def _of_rows(self, block: Block, hidden: Array, space: Workspace) -> Array:
+        """Return what context and the customer's own signals add to the pairs' first layer, (ROW_BLOCK, h1)."""
+        np.matmul(hidden, self._context_weight, out=space.context)
+        space.context += self._context_bias
+        of_row, of_customer = space.of_row[0], space.of_row[1]
+        np.matmul(space.context, self._of_context, out=of_row)
+        space.customer[: block.stop - block.start] = block.rows.customer[block.start : block.stop]
+        np.matmul(space.customer, self._of_customer, out=of_customer)
+        of_row += of_customer
+        return of_row
 
 
 FORWARDS: Final[dict[str, type[FeedForward]]] = {
     "category_aligned": CategoryAligned,
     "feed_forward": FeedForward,
 }
-
-
-def forwards(network: str, nets: Sequence[Weights], n_classes: int) -> tuple[FeedForward, ...]:
-    """Return the forward pass of each net."""
-    return tuple(FORWARDS[network](weights, n_classes) for weights in nets)
-
-
-def mean_margins(
-    members: Sequence[FeedForward], rows: EncodedRows, prior: Array, as_of_position: npt.NDArray[np.int32]
-) -> Iterator[Array]:
-    """Yield the mean of the nets' margins, block after block; arguments as for `FeedForward.margins`."""
-    if len(members) == 1:
-        yield from members[0].margins(rows, prior, as_of_position)
-        return
-    for blocks in zip(*(member.margins(rows, prior, as_of_position) for member in members), strict=True):
-        total = blocks[0]
-        for block in blocks[1:]:
-            total = total + block
-        yield total * np.float32(1.0 / len(members))
 
 
 def _columns(weight: Array) -> Array:
@@ -170,32 +234,3 @@ def _columns(weight: Array) -> Array:
 def _layers(weights: Weights, prefix: str) -> list[tuple[Array, Array]]:
     count = sum(name.startswith(prefix) and name.endswith(".weight") for name in weights)
     return [(_columns(weights[f"{prefix}.{i}.weight"]), weights[f"{prefix}.{i}.bias"]) for i in range(count)]
-
-
-def _padded(block: EncodedRows) -> EncodedRows:
-    """Add empty rows up to ROW_BLOCK."""
-    missing = ROW_BLOCK - len(block)
-    if missing == 0:
-        return block
-    return type(block)(
-        deep=_padded_csr(block.deep),
-        customer=np.pad(block.customer, ((0, missing), (0, 0))),
-        cross=_padded_csr(block.cross),
-        pair_indptr=np.concatenate((block.pair_indptr, np.full(missing, block.pair_indptr[-1]))),
-        pair_position=block.pair_position,
-        pair_signals=block.pair_signals,
-    )
-
-
-def _padded_csr(matrix: csr_matrix) -> csr_matrix:
-    missing = ROW_BLOCK - matrix.shape[0]
-    indptr = np.concatenate((matrix.indptr, np.full(missing, matrix.indptr[-1], matrix.indptr.dtype)))
-    return csr_matrix((matrix.data, matrix.indices, indptr), shape=(ROW_BLOCK, matrix.shape[1]))
-
-
-def _pair_blocks(signals: Array) -> Array:
-    """Pad (P, S) with zeros to (blocks, PAIR_BLOCK, S)."""
-    blocks = -(-len(signals) // PAIR_BLOCK)
-    padded = np.zeros((blocks * PAIR_BLOCK, signals.shape[1]), np.float32)
-    padded[: len(signals)] = signals
-    return padded.reshape(blocks, PAIR_BLOCK, -1)

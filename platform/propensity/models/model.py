@@ -6,18 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from propensity.models.forward import forwards, mean_margins
+from propensity.models.forward_pass import ForwardPass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     import numpy.typing as npt
 
     from propensity.models.calibration import Calibration
-    from propensity.models.encoded_rows import EncodedRows
     from propensity.models.encoding import Encoder
-    from propensity.models.forward import FeedForward
 
 
 @dataclass(frozen=True)
@@ -44,15 +40,7 @@ class Model:
     popularity_default: npt.NDArray[np.float32]
     unseen_category_prior: float
 
-    def margins(
-        self,
-        rows: EncodedRows,
-        prior: npt.NDArray[np.float32],
-        as_of_position: npt.NDArray[np.int32],
-    ) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield the margins before calibration, block after block; arguments as for `FeedForward.margins`."""
-        return mean_margins(self._forwards, rows, prior, as_of_position)
-
     @cached_property
-    def _forwards(self) -> tuple[FeedForward, ...]:
-        return forwards(self.network, self.nets, self.n_classes)
+    def forward(self) -> ForwardPass:
+        """Its forward pass, opened once."""
+        return ForwardPass(self.network, self.nets, self.n_classes)

@@ -1,17 +1,18 @@
 """The scorer: RecordBatch in, RecordBatch out, with no training framework.
 
-A row's result doesn't depend, to the last bit, on the rows beside it or on how rows are split into batches.
+A row's result doesn't depend, to the last bit, on the rows beside it, on how rows are split into batches, or on the
+number of threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-from threadpoolctl import ThreadpoolController
 
 from propensity.columns import (
     CLASS_PROPENSITIES,
@@ -24,7 +25,6 @@ from propensity.columns import (
 from propensity.errors import InputError
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.models.artifact import read_artifact
-from propensity.models.calibration import at_least
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -46,7 +46,14 @@ class Scorer:
         categories: Their names.
     """
 
-    def __init__(self, model: Model, popularity: Mapping[int, float] | None = None, *, top_k: int = 20) -> None:
+    def __init__(
+        self,
+        model: Model,
+        popularity: Mapping[int, float] | None = None,
+        *,
+        top_k: int = 20,
+        threads: int | None = None,
+    ) -> None:
         """Wrap a model.
 
         Args:
@@ -54,13 +61,14 @@ class Scorer:
             popularity: Share of customers who bought in the last 30 days, by `category_index`, at the scoring
                 as_of; a category it lacks counts as bought by nobody. None takes the newest training as_of's.
             top_k: Length of `top_categories`; shorter when the model has fewer categories.
+            threads: That share the rows; None takes as many as there are processors for this process. Changes no bit.
         """
         encoder = model.encoder
         self.model = model
         self.category_index = encoder.category_index
         self.categories = encoder.categories
         self._top_k = min(top_k, len(encoder.categories))
-        self._blas = ThreadpoolController()
+        self._threads = threads or len(os.sched_getaffinity(0))
         shares = np.zeros(int(encoder.category_index[-1]) + 1, np.float32)
         if popularity is None:
             shares[encoder.category_index] = model.popularity_default
@@ -70,13 +78,20 @@ class Scorer:
         self._prior = encoder.prior(shares[None])
 
     @classmethod
-    def open(cls, directory: Path, popularity: Mapping[int, float] | None = None, *, top_k: int = 20) -> Scorer:
+    def open(
+        cls,
+        directory: Path,
+        popularity: Mapping[int, float] | None = None,
+        *,
+        top_k: int = 20,
+        threads: int | None = None,
+    ) -> Scorer:
         """Open an artifact; arguments as for Scorer.
 
         Raises:
             ArtifactError: It's missing, damaged, foreign or too new.
         """
-        return cls(read_artifact(directory).model, popularity, top_k=top_k)
+        return cls(read_artifact(directory).model, popularity, top_k=top_k, threads=threads)
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score customers.
@@ -136,25 +151,13 @@ class Scorer:
         self, features: csr_matrix, prior: npt.NDArray[np.float32], as_of_position: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.float32]:
         scores = np.empty((features.shape[0], self.model.n_classes - 1, len(self.categories)), np.float32)
-        # One thread: two scorers on two cores don't contend, and a sum isn't split differently elsewhere.
-        with self._blas.limit(limits=1, user_api="blas"):
-            for start, margins in self._margins(features, prior, as_of_position):
-                scores[start : start + len(margins)] = at_least(margins)
+        for start in range(0, len(scores), ENCODE_ROWS):
+            chunk = slice(start, start + ENCODE_ROWS)
+            rows = self.model.encoder.transform(features[chunk])
+            self.model.forward.write_probabilities(
+                rows, prior, as_of_position[chunk], self.model.calibration, scores[chunk], self._threads
+            )
         return scores
-
-    def _margins(self, features: csr_matrix, prior: Any, as_of_position: Any) -> Iterator[tuple[int, Any]]:
-        calibration = self.model.calibration
-        for start in range(0, features.shape[0], ENCODE_ROWS):
-            rows = self.model.encoder.transform(features[start : start + ENCODE_ROWS])
-            done = 0
-            for margins in self.model.margins(rows, prior, as_of_position[start : start + ENCODE_ROWS]):
-                stop = done + len(margins)
-                pairs = slice(int(rows.pair_indptr[done]), int(rows.pair_indptr[stop]))
-                yield (
-                    start + done,
-                    calibration.apply(margins, rows.pair_row[pairs] - done, rows.pair_position[pairs]),
-                )
-                done = stop
 
 
 def _top(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from propensity.compiled import compiled
 from propensity.training.dropout import Masks, random_bits
-from propensity.training.sparse_kernels import compiled
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from propensity.models.calibration import Calibration
+from propensity.training.threads import threads_in_use
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -47,7 +48,7 @@ def calibrate(
         as_of_position: Row's position in `prior`, (n_rows,).
         labels: Classes in the model's columns, (n_rows, n_categories).
     """
-    margins = np.concatenate(list(model.margins(rows, prior, as_of_position)))
+    margins = np.concatenate(list(model.forward.margins(rows, prior, as_of_position, threads_in_use())))
     seen = np.zeros(labels.shape, bool)
     seen[rows.pair_row, rows.pair_position] = True
     calibration = fit_calibration(margins, labels, seen)

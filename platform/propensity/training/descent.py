@@ -13,13 +13,14 @@ import numpy as np
 
 from propensity.errors import TrainingError
 from propensity.models.calibration import class_probabilities
-from propensity.models.forward import FORWARDS
+from propensity.models.forward import ROW_BLOCK
+from propensity.models.forward_pass import ForwardPass
 from propensity.training import mxnet_runtime, networks
 from propensity.training.batches import Batches
 from propensity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from propensity.training.multilabel_loss import loss_and_gradients
 from propensity.training.mxnet_runtime import mx
-from propensity.training.threads import beside, one_blas_thread
+from propensity.training.threads import beside, one_blas_thread, threads_in_use
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,14 +206,16 @@ def validation_loss(
     shape: networks.NetworkShape,
 ) -> float:
     """Return the multi-label log loss of a net, without dropout, as the scorer computes it."""
-    forward = FORWARDS[settings.network](weights, shape.n_classes)
+    forward = ForwardPass(settings.network, [weights], shape.n_classes)
     total = 0.0
     for part in examples.in_order():
         start = 0
-        for margins in forward.margins(part.rows, part.prior, part.as_of_position):
-            labels = part.labels[start : start + len(margins)].toarray()
-            total += multilabel_log_loss(margins, labels) * len(margins)
-            start += len(margins)
+        for chunk in forward.margins(part.rows, part.prior, part.as_of_position, threads_in_use()):
+            for low in range(0, len(chunk), ROW_BLOCK):  # the loss needs many times the margins' memory
+                margins = chunk[low : low + ROW_BLOCK]
+                labels = part.labels[start : start + len(margins)].toarray()
+                total += multilabel_log_loss(margins, labels) * len(margins)
+                start += len(margins)
     return total / len(examples)
 
 

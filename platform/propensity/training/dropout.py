@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from propensity.compiled import compiled
 from propensity.training.mxnet_runtime import mx
-from propensity.training.sparse_kernels import compiled
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from propensity.training.sparse_kernels import compiled
+from propensity.compiled import compiled
+from propensity.models.exponential import exponential
 from propensity.training.threads import share
 
 if TYPE_CHECKING:
@@ -135,28 +136,6 @@ def _arrays(summands: Summands, batch: Batch, own: Floats | None) -> tuple[Any, 
 
 
 @compiled
-def _exp(x: np.float32) -> np.float32:
-    """Return e^x for x <= 0, to a unit in the last place or two; in arithmetic that compiles to vectors.
-
-    Source: expf of Moshier's Cephes library, http://www.netlib.org/cephes
-    """
-    x = max(x, np.float32(-87.0))
-    n = np.floor(x * np.float32(1.44269504088896341) + np.float32(0.5))
-    r = x - n * np.float32(0.693359375)
-    r = r + n * np.float32(2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    p = p * r * r + r + np.float32(1.0)
-    power: np.float32 = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2^n, by its bits
-    found: np.float32 = p * power
-    return found
-
-
-@compiled
 def _add_up(
     row: int, head: Floats, scale: Floats, crossed: Floats, own: Floats, prior: Floats, as_of: Ints,
     indptr: npt.NDArray[np.int64], position: Ints, out: Floats,
@@ -254,11 +233,11 @@ def _exponentials(margin: Floats, highest: Floats, total: Floats) -> None:
         for n in range(highest.shape[0]):
             highest[n] = max(highest[n], of_k[n])
     for n in range(highest.shape[0]):
-        total[n] = _exp(-highest[n])
+        total[n] = exponential(-highest[n])
     for k in range(margin.shape[0]):
         of_k = margin[k]
         for n in range(highest.shape[0]):
-            of_k[n] = _exp(of_k[n] - highest[n])
+            of_k[n] = exponential(of_k[n] - highest[n])
             total[n] += of_k[n]
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from propensity.compiled import compiled
 from propensity.training.activation import activate, bits_to_drop_by, take_back
-from propensity.training.sparse_kernels import compiled
 from propensity.training.threads import share
 
 if TYPE_CHECKING:

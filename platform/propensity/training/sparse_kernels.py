@@ -1,31 +1,22 @@
-"""Compiled loops of the sparse layers: a product with sparse rows, and an optimizer's step on the rows it touches.
+"""Compiled steps of optimizers on a sparse layer's weight: only the rows that a batch touches.
 
-Each function works on a range of rows or columns and releases the GIL, so that threads share a batch. Whichever range
-an output or a weight falls into, its sum is taken in the same order: the number of threads doesn't change a bit.
+Each function works on a range of columns and releases the GIL, so that threads share a batch. Whichever range a weight
+falls into, its sum is taken in the same order: the number of threads doesn't change a bit.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
+
+from propensity.compiled import compiled
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int32]
-
-
-def compiled(function: Any) -> Any:
-    """Compile for one thread without the GIL; kept on disk where that can be written."""
-    # contract: a product and a sum become one instruction; nothing is reordered.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's directory nor the user's cache can be written
-        return numba.njit(**options)(function)
 
 
 @compiled
@@ -45,13 +36,6 @@ def _sum_of_rows(places: Ints, values: Floats, matrix: Floats, low: int, high: i
         value, own = values[k], matrix[places[k]]
         for j in range(total.shape[0]):
             total[j] += value * own[j]
-
-
-@compiled
-def product(indptr: Ints, indices: Ints, values: Floats, weight: Floats, out: Floats, low: int, high: int) -> None:
-    """Write rows `low` to `high` of CSR @ weight into `out`, (n_rows, n_out); weight is (n_in, n_out)."""
-    for row in range(low, high):
-        _sum_of_rows(indices, values, weight, indptr[row], indptr[row + 1], out[row])
 
 
 @compiled

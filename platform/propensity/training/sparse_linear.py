@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from propensity.models.sparse_product import add_product
 from propensity.training import sparse_kernels
 from propensity.training.threads import share
 
@@ -84,10 +85,10 @@ class SparseLinear:
     def product(self, rows: SparseRows) -> Floats:
         """Return `rows @ weight`, float32, (n_rows, n_out)."""
         csr = rows.by_row
-        out = np.empty((len(rows), self.weight.shape[1]), np.float32)
+        out = np.zeros((len(rows), self.weight.shape[1]), np.float32)
 
         def work(low: int, high: int) -> None:
-            sparse_kernels.product(csr.indptr, csr.indices, csr.data, self.weight, out, low, high)
+            add_product(csr.indptr, csr.indices, csr.data, self.weight, out, low, high, 0)
 
         share(work, csr.indptr, self.weight.shape[1])
         return out

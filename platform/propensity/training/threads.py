@@ -30,6 +30,11 @@ def set_threads(threads: int) -> None:
     _threads, _pool = threads, None
 
 
+def threads_in_use() -> int:
+    """Return how many threads were set."""
+    return _threads
+
+
 def share(work: Callable[[int, int], None], cost: npt.NDArray[Any], width: int) -> None:
     """Do `work(low, high)` over all positions, in pieces of even cost that threads take in turn.
 

@@ -1,0 +1,120 @@
+"""A model's forward pass: all its nets, over any number of rows, in blocks that threads share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from propensity.models import forward_kernels as kernels
+from propensity.models.calibration import MARGIN_LIMIT
+from propensity.models.forward import FORWARDS, ROW_BLOCK, Block
+from propensity.models.turns import take_turns
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from propensity.models.calibration import Calibration
+    from propensity.models.encoded_rows import EncodedRows
+
+    Array = npt.NDArray[np.float32]
+    Positions = npt.NDArray[np.int32]
+
+CHUNK_ROWS: Final = 8 * ROW_BLOCK
+"""Rows whose margins are held at a time by who reads them one after the other."""
+
+
+class ForwardPass:
+    """The mean margins of one or more nets, and their calibrated probabilities.
+
+    Neither the rows beside a row nor the number of threads change a bit of its results.
+    """
+
+    def __init__(self, network: str, nets: Sequence[dict[str, Array]], n_classes: int) -> None:
+        """Take nets of one shape.
+
+        Args:
+            network: Key of FORWARDS.
+            nets: Each net's parameters by their path in it, float32.
+            n_classes: K.
+        """
+        self._members = [FORWARDS[network](weights, n_classes) for weights in nets]
+        self.shape = self._members[0].shape
+
+    def margins(self, rows: EncodedRows, prior: Array, as_of_position: Positions, threads: int = 1) -> Iterator[Array]:
+        """Yield the margins, float32, (CHUNK_ROWS or fewer, K - 1, N), of chunk after chunk.
+
+        Args:
+            rows: Encoded rows.
+            prior: Log-odds of popularity, (n_as_of, N).
+            as_of_position: Row's position in `prior`, (n_rows,).
+            threads: That share the work.
+        """
+        for start in range(0, len(rows), CHUNK_ROWS):
+            stop = min(start + CHUNK_ROWS, len(rows))
+            out = np.empty((stop - start, *self.shape), np.float32)
+            self.write_margins(rows.slice(start, stop), prior, as_of_position[start:stop], out, threads)
+            yield out
+
+    def write_margins(
+        self, rows: EncodedRows, prior: Array, as_of_position: Positions, out: Array, threads: int = 1
+    ) -> None:
+        """Write the margins to `out`, float32, (n_rows, K - 1, N), C order; other arguments as for `margins`."""
+        self._write(rows, prior, as_of_position, out, threads, None)
+
+    def write_probabilities(
+        self,
+        rows: EncodedRows,
+        prior: Array,
+        as_of_position: Positions,
+        calibration: Calibration,
+        out: Array,
+        threads: int = 1,
+    ) -> None:
+        """Write `at_least` of the calibrated margins to `out`; other arguments as for `write_margins`."""
+        self._write(rows, prior, as_of_position, out, threads, calibration)
+
+    def _write(
+        self,
+        rows: EncodedRows,
+        prior: Array,
+        as_of: Positions,
+        out: Array,
+        threads: int,
+        calibration: Calibration | None,
+    ) -> None:
+        bases = [member.base(prior) for member in self._members]
+        share, last = np.float32(1.0 / len(bases)), len(bases) - 1
+        curve = None
+        if calibration is not None:
+            slope, shift = calibration.slope_and_shift()
+            curve = slope, shift, np.float32(MARGIN_LIMIT), rows.pair_indptr, rows.pair_position
+        rows.pair_row  # noqa: B018 - worked out once, before threads would do so each
+
+        def worker() -> Callable[[int], None]:
+            space = self._members[0].workspace()
+
+            def write(number: int) -> None:
+                start = number * ROW_BLOCK
+                block = Block(rows, prior, as_of, start, min(start + ROW_BLOCK, len(rows)))
+                for net, (member, base) in enumerate(zip(self._members, bases, strict=True)):
+                    margins = member.margins(block, space)
+                    added = margins, base, as_of, share, net, out, start, block.stop
+                    if curve is None or net < last:
+                        kernels.add_margins(*added, start)
+                    else:
+                        kernels.add_and_reach(*added, *curve)
+
+            return write
+
+        # One thread each: threads of BLAS's own would meet at every product, and a sum might be split otherwise.
+        with _blas().limit(limits=1, user_api="blas"):
+            take_turns(-(-len(rows) // ROW_BLOCK), threads, worker)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()

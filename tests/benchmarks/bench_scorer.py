@@ -1,0 +1,186 @@
+"""The forward pass of scoring beside PyTorch's, MXNet's own and ONNX Runtime's, all on the same rows and weights.
+
+The net: sparse input, two hidden layers, a margin for each category; float32 on processors. Data are drawn
+(training_step_data.py, scorer_data.py). Every contender runs in a process of its own, in turn, round after round; it is
+given its batches ready-made in its own form, tries how many rows a call should have, and keeps the fastest. Figures are
+medians of the rounds, ratios those of the same round. Margins of the first rows must agree with MXNet's.
+
+- Ours (ours_scorer.py) is `ForwardPass`: encoded rows in, margins out. "to probabilities" has the calibration and the
+  logistic function in its time too, which no peer has; "category-aligned" the parts for seen pairs.
+- PyTorch (peer_torch_scorer.py): `EmbeddingBag` and `Linear`.
+- MXNet (peer_mxnet_scorer.py): the Module API, `sparse.dot` and `FullyConnected`.
+- ONNX Runtime (peer_onnx_scorer.py): CSR rows as plain tensors; two graphs, the faster counts.
+
+Run by `make bench`, or: python tests/benchmarks/bench_scorer.py
+In seconds: python tests/benchmarks/bench_scorer.py --features 5000 --outputs 100 --rows 1024 --rounds 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import training_step_data as data
+
+HERE = Path(__file__).resolve().parent
+PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
+CORES = len(os.sched_getaffinity(0))
+AGREE = 1e-5
+"""How far margins may lie from MXNet's."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A forward pass.
+
+    Attributes:
+        name: In the table; also of the file with what it found.
+        threads: It may use.
+        command: Interpreter, script, and what comes after the directory and the name.
+        peer: Whose is compared with ours.
+        same_net: Whether its margins must be MXNet's.
+    """
+
+    name: str
+    threads: int
+    command: tuple[str, ...]
+    peer: bool = True
+    same_net: bool = True
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}, {self.threads}".replace(" ", "_").replace(",", "")
+
+    def measure(self, directory: Path) -> dict[str, float]:
+        """Run it in a fresh process, since thread settings are read once; return `seconds` of a pass and `batch`."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+        for library in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+            environment[f"{library}_NUM_THREADS"] = str(self.threads)
+        interpreter, script, *more = self.command
+        done = subprocess.run(
+            [interpreter, str(HERE / script), str(directory), self.key, *more],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(done.stdout + done.stderr)
+        printed: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return printed
+
+
+def contenders(cross: int) -> list[Contender]:
+    """Return all, ours first; where PyTorch is missing, say so and leave it out."""
+    own = (sys.executable, "ours_scorer.py")
+    found = [Contender("ours", threads, (*own, "feed_forward", "0", "margins"), peer=False) for threads in (1, CORES)]
+    if has_torch():
+        found += [Contender("PyTorch", threads, (str(PEERS), "peer_torch_scorer.py")) for threads in (1, CORES)]
+    else:
+        print(f"PyTorch is left out: {PEERS} can't import it. Install it where pip finds a CPU build: make bench")
+    found += [Contender("MXNet", threads, (sys.executable, "peer_mxnet_scorer.py")) for threads in (1, CORES)]
+    found += [
+        Contender(f"ONNX Runtime, {way}", threads, (sys.executable, "peer_onnx_scorer.py", way))
+        for way in ("product", "scatter")
+        for threads in (1, CORES)
+    ]
+    more = {
+        "ours, to probabilities": ("feed_forward", "0", "probabilities"),
+        "ours, category-aligned": ("category_aligned", "0", "margins"),
+        "the same with cross part": ("category_aligned", str(cross), "margins"),
+    }
+    return found + [
+        Contender(name, threads, (*own, *given), peer=False, same_net=False)
+        for name, given in more.items()
+        for threads in (1, CORES)
+    ]
+
+
+def has_torch() -> bool:
+    """Return whether the peers' environment is there and has PyTorch."""
+    asked = [str(PEERS), "-c", "import torch"]
+    return PEERS.exists() and subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+Results = dict[Contender, list[dict[str, float]]]
+"""Each contender's figures, a round each, in turn."""
+
+
+def print_table(shape: data.Shape, results: Results, differences: dict[Contender, float]) -> None:
+    """Print rows a second, and how many times as fast as each peer ours is with the same threads."""
+    ours = {contender.threads: runs for contender, runs in results.items() if contender.name == "ours"}
+    print(f"\n{'':32s}{'threads':>8s}{'rows a call':>13s}{'rows/s':>10s}{'ours is':>9s}{'from MXNet':>12s}")
+    for contender, runs in results.items():
+        seconds = statistics.median(run["seconds"] for run in runs)
+        same = runs is ours[contender.threads]
+        ratio = "" if same else f"{faster(ours[contender.threads], runs):.2f}x"
+        difference = f"{differences[contender]:.1e}" if contender in differences else ""
+        print(
+            f"{contender.name:32s}{contender.threads:8d}{runs[0]['batch']:13,.0f}{shape.rows / seconds:10,.0f}"
+            f"{ratio:>9s}{difference:>12s}"
+        )
+
+
+def faster(one: list[dict[str, float]], other: list[dict[str, float]]) -> float:
+    """Return the median over rounds of how many times as fast `one` is as `other` in the same round."""
+    return statistics.median(b["seconds"] / a["seconds"] for a, b in zip(one, other, strict=True))
+
+
+def main() -> None:
+    """Print the comparison; fail if the contenders don't compute the same."""
+    parser = argparse.ArgumentParser(description="The scorer's forward pass beside PyTorch, MXNet and ONNX Runtime.")
+    sizes: dict[str, Any] = {
+        "features": 200_000, "non-zeros": 80, "outputs": 2_000, "rows": 16_384, "seen": 40, "signals": 15,
+        "cross": 2, "rounds": 3,
+    }  # fmt: skip
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default:,}")
+    parser.add_argument("--hidden", type=int, nargs=2, default=(256, 128), help="default: 256 128")
+    given = parser.parse_args()
+    if given.rows % 512:
+        parser.error("--rows must be a multiple of 512")
+    shape = data.Shape(
+        features=given.features,
+        non_zeros=given.non_zeros,
+        hidden=tuple(given.hidden),
+        outputs=given.outputs,
+        batch=512,
+        positives=1,
+        seen=given.seen,
+        signals=given.signals,
+        steps=given.rows // 512,
+    )
+    print(
+        f"{shape.features:,} features, {shape.non_zeros} a row, {shape.hidden[0]}-{shape.hidden[1]}-{shape.outputs:,}; "
+        f"{shape.seen} seen categories, {shape.signals} signals each; {shape.rows:,} rows, {CORES} cores; "
+        f"medians of {given.rounds} rounds"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        data.write(directory, shape)
+        results: Results = {contender: [] for contender in contenders(given.cross)}
+        for _ in range(given.rounds):
+            for contender, runs in results.items():
+                runs.append(contender.measure(directory))
+        reference = np.load(directory / f"{Contender('MXNet', 1, ()).key}.npy")
+        differences = {
+            contender: float(np.abs(np.load(directory / f"{contender.key}.npy") - reference).max())
+            for contender in results
+            if contender.same_net
+        }
+    print_table(shape, results, differences)
+    if max(differences.values()) > AGREE:
+        raise RuntimeError(f"The contenders don't compute the same net: margins lie {differences} from MXNet's")
+
+
+if __name__ == "__main__":
+    main()
