@@ -56,7 +56,7 @@ def test_the_file_holds_what_the_scorer_says(finished_home):
             expected[row["customer_id"]] = row
     (run,) = scoring_runs(platform)
     directory = Lake(settings.lake).run_directory(columns.CATEGORY_PROPENSITY, "us", run.run_id, as_of)
-    found = pq.ParquetFile(directory / "part-0.parquet").read()
+    found = pq.ParquetFile(directory / "part-00000.parquet").read()
     assert found.schema.equals(PROPENSITY_SCHEMA)
     assert found.num_rows == run.rows == len(expected) == shop.CUSTOMERS
     for row in found.to_pylist():

@@ -29,6 +29,9 @@ ROUNDING_OFFSET = 1.2345e-9
 """Added before rounding. An average of a few amounts often lies on the middle between two decimals (541.01 / 8 =
 67.62625), where those last bits decide; this way the middle is where no simple fraction lies."""
 
+ROW_GROUP_ROWS = 16_384
+"""Who reads a range of rows, as each part of a scoring does, decodes at most so many before it that it doesn't want."""
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -139,7 +142,7 @@ class SnapshotFiles:
         self._customers += np.diff(self._bounds)
 
     def write_family(self, family: str, rows: csr_matrix) -> None:
-        """Write the bucket's vectors of a family, one row group per snapshot."""
+        """Write the bucket's vectors of a family, each snapshot's rows to its file."""
         for number, (as_of, run_id) in enumerate(self._runs.items()):
             first, last = int(self._bounds[number]), int(self._bounds[number + 1])
             if first == last:
@@ -156,7 +159,8 @@ class SnapshotFiles:
                         pa.ListArray.from_arrays(offsets, pa.array(rows.data[start:end].astype(np.float32))),
                     ],
                     schema=FEATURE_SCHEMA,
-                )
+                ),
+                ROW_GROUP_ROWS,
             )
 
     def count_popularity(self, connection: duckdb.DuckDBPyConnection, event_types: tuple[str, ...], days: int) -> None:

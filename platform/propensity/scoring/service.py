@@ -1,37 +1,36 @@
-"""Scoring a snapshot: stream it through the scorer and publish the result as one run."""
+"""Scoring a snapshot: part by part through the scorer, and the result published as one run."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from propensity import columns
-from propensity.features.popularity import popularity
-from propensity.features.snapshot_reader import read_snapshot
+from propensity.features.snapshot_reader import snapshot_rows
 from propensity.features.snapshots import find_snapshot
 from propensity.models.artifact import Artifact, read_artifact
 from propensity.models.registry import RegisteredModel, find_model, model_for
 from propensity.progress import Progress, silent
-from propensity.scoring.scorer import Scorer
+from propensity.scoring.job import ScoringJob
+from propensity.scoring.local_engine import score_parts
+from propensity.scoring.manifests import Staging
+from propensity.scoring.parts import parts_of
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.lake import Lake
 from propensity.warehouse.regions import check_region
 from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
-from propensity.warehouse.schemas import CLASS_PROPENSITY_SCHEMA, PROPENSITY_SCHEMA
 from propensity.warehouse.sql_views import refresh_views
+from propensity.warehouse.unfinished import drop_outdated, unfinished_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from propensity.features.snapshots import Snapshot
     from propensity.settings import Settings
-
-PART: Final = "part-0.parquet"
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,9 @@ def score(
         ArtifactError: The artifact is damaged.
 
     Side effects: one run in the lake's `category_propensity`, whole or not at all; the SQL views; its record, which is
-    what publishes it. When the newest publication of `as_of` is of the same snapshot and model, nothing changes; when
-    only an older one is, its scores are published anew, since the newest counts.
+    what publishes it. A scoring that was killed goes on where it was, with the created_timestamp it began with. When
+    the newest publication of `as_of` is of the same snapshot and model, nothing changes; when only an older one is, its
+    scores are published anew, since the newest counts.
     """
     started = time.monotonic()
     check_region(settings)
@@ -83,19 +83,21 @@ def score(
         return ScoringResult(newest, model, already_published=True)
     run_id = f"scoring-{fingerprint(inputs, newest and newest.run_id)}"
     # It is there already where a scoring was killed before it was recorded.
-    if not lake.has_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of):
+    written = lake.has_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of)
+    drop_outdated(lake, columns.CATEGORY_PROPENSITY, settings.region, as_of, current=None if written else run_id)
+    if not written:
         _write(settings, lake, run_id, snapshot, artifact, _created_after(newest), progress)
-    file = lake.run_directory(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of) / PART
+    files = lake.files(columns.CATEGORY_PROPENSITY, settings.region, run_id=run_id, as_of=as_of)
     run = RunRecord(
         run_id,
         settings.region,
         "scoring",
         "published",
         as_of,
-        pq.read_metadata(file).num_rows,
+        sum(pq.read_metadata(file).num_rows for file in files),
         time.monotonic() - started,
         # The rows' own: Feast takes the newest by it, SQL by the record's, and the two must agree.
-        _created_timestamp(file),
+        _created_timestamp(files[0]),
         {
             "model_version": model.model_version,
             "event_types": list(artifact.metadata.event_types),
@@ -135,36 +137,23 @@ def _write(
     created_timestamp: datetime,
     progress: Progress,
 ) -> None:
-    n_categories = 1 + max(entry.category_index for entry in artifact.metadata.categories)
-    shares = popularity(settings, snapshot, n_categories)
-    scorer = Scorer(artifact.model, dict(enumerate(shares.tolist())), top_k=settings.top_k, threads=settings.threads)
-    schema = PROPENSITY_SCHEMA if artifact.metadata.n_classes == 2 else CLASS_PROPENSITY_SCHEMA
-    created = pa.scalar(created_timestamp, pa.timestamp("us", "UTC"))
-    done = 0
-    with (
-        lake.new_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, snapshot.as_of) as directory,
-        pq.ParquetWriter(
-            directory / PART,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[columns.REGION, columns.MODEL_VERSION, columns.RUN_ID],
-        ) as writer,
-    ):
-        for batch in read_snapshot(settings, snapshot):
-            scores = scorer.score(batch)
-            n = scores.num_rows
-            constant = {
-                columns.CREATED_TIMESTAMP: pa.repeat(created, n),
-                columns.REGION: pa.repeat(settings.region, n),
-                columns.MODEL_VERSION: pa.repeat(artifact.metadata.model_version, n),
-                columns.RUN_ID: pa.repeat(run_id, n),
-            }
-            writer.write_batch(
-                pa.RecordBatch.from_arrays(
-                    [constant[name] if name in constant else scores.column(name) for name in schema.names],
-                    schema=schema,
-                )
-            )
-            done += n
-            progress("scoring", done, snapshot.rows)
+    """Score what an earlier attempt at the run hasn't, and let the run appear in the lake."""
+    run = (columns.CATEGORY_PROPENSITY, settings.region, run_id, snapshot.as_of)
+    with unfinished_run(lake, *run, wait_seconds=settings.lock_timeout_seconds) as directory:
+        if lake.has_run(*run):
+            return  # the process that was waited for has finished it
+        staging = Staging(directory)
+        job = ScoringJob(
+            region=settings.region,
+            run_id=run_id,
+            created_timestamp=staging.prepare(created_timestamp),
+            snapshot=snapshot,
+            artifact_sha256=artifact.sha256,
+            model_version=artifact.metadata.model_version,
+            n_categories=len(artifact.metadata.categories),
+            n_classes=artifact.metadata.n_classes,
+            top_k=settings.top_k,
+        )
+        scorer = job.open_scorer(settings, artifact.model)
+        score_parts(settings, job, scorer, staging, parts_of(snapshot_rows(settings, snapshot)), progress)
+        lake.publish(staging.parts, *run)

@@ -55,22 +55,33 @@ class Lake:
         """
         with self.staged() as staged:
             yield staged
-            for file in staged.iterdir():
-                _fsync(file)
-            _fsync(staged)
-            final = self.run_directory(table, region, run_id, as_of)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            if final.exists():
-                return
-            try:
-                staged.rename(final)
-            except OSError as error:
-                # Another process was faster with the same run; its directory holds the same rows.
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                return
-            for directory in final.relative_to(self.root).parents:
-                _fsync(self.root / directory)
+            self.publish(staged, table, region, run_id, as_of)
+
+    def publish(self, finished: Path, table: str, region: str, run_id: str, as_of: datetime | None = None) -> None:
+        """Make a directory of finished files the run, by one rename; where the run exists already nothing happens.
+
+        Args:
+            finished: A directory on the lake's file system.
+            table: Of the run, as the other arguments.
+
+        Side effects: the files reach the disk; renames and creates directories below `root`.
+        """
+        for file in finished.iterdir():
+            _fsync(file)
+        _fsync(finished)
+        final = self.run_directory(table, region, run_id, as_of)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            return
+        try:
+            finished.rename(final)
+        except OSError as error:
+            # Another process was faster with the same run; its directory holds the same rows.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return
+        for directory in final.relative_to(self.root).parents:
+            _fsync(self.root / directory)
 
     @contextmanager
     def staged(self) -> Iterator[Path]:

@@ -1,0 +1,102 @@
+"""A scoring run as its workers see it: what all its parts have in common.
+
+Only values and paths, so that it can be handed to another process or machine, which opens the model itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+
+from propensity import columns
+from propensity.features.popularity import popularity
+from propensity.features.snapshot_reader import read_snapshot
+from propensity.scoring.scorer import Scorer
+from propensity.warehouse.schemas import CLASS_PROPENSITY_SCHEMA, INSTANT, PROPENSITY_SCHEMA
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from propensity.features.snapshots import Snapshot
+    from propensity.models.model import Model
+    from propensity.scoring.parts import Part
+    from propensity.settings import Settings
+
+BATCH_VALUES: Final = 8_388_608
+"""Scores held at once by a worker, at most; it rounds them, sorts them and makes copies."""
+MOST_BATCH_ROWS: Final = 4_096
+ROW_GROUP_BYTES: Final = 33_554_432
+"""Of scores in a row group, before compression: what readers hold of a file, and writers twice."""
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """What the parts of a run have in common.
+
+    Attributes:
+        region: Market.
+        run_id: Of the publication.
+        created_timestamp: Of all its rows, also of those that a later process writes.
+        snapshot: Whose customers are scored.
+        artifact_sha256: The model's fingerprint.
+        model_version: The model's name.
+        n_categories: Of the model.
+        n_classes: Of the model.
+        top_k: Length of `top_categories`.
+    """
+
+    region: str
+    run_id: str
+    created_timestamp: datetime
+    snapshot: Snapshot
+    artifact_sha256: str
+    model_version: str
+    n_categories: int
+    n_classes: int
+    top_k: int
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows scored at a time; bounds memory, changes no score."""
+        return max(128, min(MOST_BATCH_ROWS, BATCH_VALUES // self.n_categories // 128 * 128))
+
+    @property
+    def row_group_rows(self) -> int:
+        """Rows after which a row group ends, with the batch that reaches them."""
+        return max(1, ROW_GROUP_BYTES // (4 * self.n_categories * (self.n_classes - 1) + 8 * self.top_k))
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Of the files."""
+        return PROPENSITY_SCHEMA if self.n_classes == 2 else CLASS_PROPENSITY_SCHEMA
+
+    def open_scorer(self, settings: Settings, model: Model) -> Scorer:
+        """Return a scorer with the snapshot's popularity as prior. Read-only.
+
+        Raises:
+            MissingSnapshotError: The popularity's file is gone from the lake.
+        """
+        shares = popularity(settings, self.snapshot, int(model.encoder.category_index[-1]) + 1)
+        return Scorer(model, dict(enumerate(shares.tolist())), top_k=self.top_k, threads=1)
+
+    def read(self, settings: Settings, part: Part) -> Iterator[pa.RecordBatch]:
+        """Yield the part's features in batches of `batch_rows`; raises as `read_snapshot`. Read-only."""
+        return read_snapshot(settings, self.snapshot, self.batch_rows, part.rows)
+
+    def rows_of(self, scored: pa.RecordBatch) -> pa.RecordBatch:
+        """Return what `Scorer.score` gave as rows of the table, in `schema`."""
+        n = scored.num_rows
+        constant = {
+            columns.CREATED_TIMESTAMP: pa.repeat(pa.scalar(self.created_timestamp, INSTANT), n),
+            columns.REGION: pa.repeat(self.region, n),
+            columns.MODEL_VERSION: pa.repeat(self.model_version, n),
+            columns.RUN_ID: pa.repeat(self.run_id, n),
+        }
+        return pa.RecordBatch.from_arrays(
+            [constant[name] if name in constant else scored.column(name) for name in self.schema.names],
+            schema=self.schema,
+        )

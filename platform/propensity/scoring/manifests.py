@@ -1,0 +1,170 @@
+"""What is finished of a run that isn't published yet: its parts' files, each vouched for by a manifest.
+
+```
+run.json                     the created_timestamp of all rows, fixed by the first attempt
+attempts/<name>.<random>     files being written
+parts/part-00000.parquet     finished files; this directory becomes the published run
+manifests/part-00000.json    what its file was made of, and its sum; written last
+```
+
+A file counts when its manifest is there, is about the same job and has the file's size and sum. A second attempt at a
+part writes the same bytes, so it doesn't matter which of two gets there last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from propensity.scoring.job import ScoringJob
+    from propensity.scoring.parts import Part
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished part.
+
+    Attributes:
+        job: What it was made of, by name: `described`.
+        part: Its number.
+        first_row: Number of its first row in the snapshot.
+        rows: How many it has.
+        file_bytes: Size of its file.
+        file_sha256: The file's SHA-256 in hexadecimal.
+    """
+
+    job: dict[str, str]
+    part: int
+    first_row: int
+    rows: int
+    file_bytes: int
+    file_sha256: str
+
+
+def described(job: ScoringJob) -> dict[str, str]:
+    """Return what a job's files are made of; files of equal jobs have equal bytes."""
+    return {
+        "region": job.region,
+        "run_id": job.run_id,
+        "created_timestamp": job.created_timestamp.isoformat(),
+        "snapshot": job.snapshot.run_id,
+        "as_of": job.snapshot.as_of.isoformat(),
+        "artifact_sha256": job.artifact_sha256,
+        "model_version": job.model_version,
+        "top_k": str(job.top_k),
+    }
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The directory of an unfinished run, which the caller holds (`warehouse.unfinished`)."""
+
+    directory: Path
+
+    @property
+    def parts(self) -> Path:
+        """The finished files."""
+        return self.directory / "parts"
+
+    def prepare(self, created_timestamp: datetime) -> datetime:
+        """Make ready for an attempt and return the rows' created_timestamp: the first attempt's.
+
+        Args:
+            created_timestamp: For the first attempt.
+
+        Side effects: creates directories and `run.json`; removes what a dead process was writing.
+        """
+        shutil.rmtree(self._attempts, ignore_errors=True)
+        for directory in (self._attempts, self.parts, self._manifests):
+            directory.mkdir(parents=True, exist_ok=True)
+        begun = _read(self.directory / "run.json")
+        try:
+            return datetime.fromisoformat(begun["created_timestamp"])
+        except (KeyError, TypeError, ValueError):
+            self._write(self.directory / "run.json", {"created_timestamp": created_timestamp.isoformat()})
+            return created_timestamp
+
+    def has(self, job: ScoringJob, part: Part) -> bool:
+        """Return whether the part is finished, for this very job, and its file whole. Reads the file. Read-only."""
+        try:
+            manifest = Manifest(**_read(self._manifest(part)))
+            file = self.parts / part.name
+            return (
+                manifest.job == described(job)
+                and (manifest.part, manifest.first_row, manifest.rows) == (part.number, part.rows.start, len(part.rows))
+                and manifest.file_bytes == file.stat().st_size
+                and manifest.file_sha256 == _sha256(file)
+            )
+        except (TypeError, FileNotFoundError):
+            return False
+
+    def attempt(self, part: Part) -> Path:
+        """Return a new path for writing the part's file, which no other attempt has."""
+        return self._attempts / f"{part.name}.{uuid.uuid4().hex}"
+
+    def take(self, job: ScoringJob, part: Part, written: Path, *, file_bytes: int, file_sha256: str) -> None:
+        """Make a written file the part's, then say so in its manifest.
+
+        Args:
+            job: The run's.
+            part: Which part.
+            written: The closed file; it is moved.
+            file_bytes: Its size.
+            file_sha256: Its sum.
+
+        Side effects: the file reaches the disk before its manifest does.
+        """
+        _fsync(written)
+        written.rename(self.parts / part.name)
+        _fsync(self.parts)
+        manifest = Manifest(described(job), part.number, part.rows.start, len(part.rows), file_bytes, file_sha256)
+        self._write(self._manifest(part), asdict(manifest))
+
+    @property
+    def _attempts(self) -> Path:
+        return self.directory / "attempts"
+
+    @property
+    def _manifests(self) -> Path:
+        return self.directory / "manifests"
+
+    def _manifest(self, part: Part) -> Path:
+        return (self._manifests / part.name).with_suffix(".json")
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        """Write JSON, whole or not at all."""
+        writing = self._attempts / f"{path.name}.{uuid.uuid4().hex}"
+        writing.write_text(json.dumps(content, indent=1) + "\n")
+        _fsync(writing)
+        writing.rename(path)
+        _fsync(path.parent)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object; an empty one where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

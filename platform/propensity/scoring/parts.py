@@ -1,0 +1,43 @@
+"""How a snapshot is split into parts, which are scored, written and resumed one by one.
+
+The split follows from the number of customers alone, so that every engine, on any machine, makes the same files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+PARTS: Final = 32
+"""Aimed at, within the bounds below: enough for the cores of one machine."""
+FEWEST_ROWS: Final = 8_192
+MOST_ROWS: Final = 65_536
+"""Bounds on a part's rows: a kill costs each core the part it was at, a file is neither tiny nor unwieldy."""
+ROUNDED_TO: Final = 4_096
+"""Rows of a part are a multiple, so that a scorer's batches are full."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of the snapshot's rows.
+
+    Attributes:
+        number: From 0.
+        rows: Their numbers in the snapshot's files.
+    """
+
+    number: int
+    rows: range
+
+    @property
+    def name(self) -> str:
+        """Name of its file: name order is row order."""
+        return f"part-{self.number:05d}.parquet"
+
+
+def parts_of(n_rows: int) -> tuple[Part, ...]:
+    """Split `n_rows` customers into parts in their order; none at all make one empty part."""
+    each = max(FEWEST_ROWS, min(MOST_ROWS, -(-n_rows // PARTS)))
+    each = -(-each // ROUNDED_TO) * ROUNDED_TO
+    starts = range(0, max(1, n_rows), each)
+    return tuple(Part(number, range(start, min(start + each, n_rows))) for number, start in enumerate(starts))

@@ -1,0 +1,212 @@
+"""The local engine on a snapshot of several parts: killed, failing, on more and on fewer threads."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from threadpoolctl import threadpool_info
+
+from propensity.errors import WarehouseError
+from propensity.features.snapshots import find_snapshot
+from propensity.scoring import local_engine, service
+from propensity.scoring.parts import parts_of
+from tests import shop
+from tests.scoring.large_snapshot import (
+    CREATED,
+    as_of_of,
+    enlarge,
+    feature_file,
+    finish,
+    finished_parts,
+    first_publication,
+    published,
+    scored_files,
+    start,
+)
+
+CUSTOMERS = 60_000
+PARTS = [part.name for part in parts_of(CUSTOMERS)]
+
+
+@pytest.fixture(scope="module")
+def large_home(finished_home, tmp_path_factory) -> Path:
+    """The finished home with a snapshot of `CUSTOMERS`; for reading."""
+    home = shutil.copytree(finished_home, tmp_path_factory.mktemp("large") / "home")
+    enlarge(home, CUSTOMERS)
+    return home
+
+
+@pytest.fixture(scope="module")
+def undisturbed(large_home, tmp_path_factory) -> dict[str, str]:
+    """Sums of the files that an undisturbed scoring publishes."""
+    home = shutil.copytree(large_home, tmp_path_factory.mktemp("undisturbed") / "home")
+    assert finish(home)[0] == CUSTOMERS
+    sums = published(home)
+    assert sorted(sums) == PARTS
+    assert len(PARTS) == 8
+    return sums
+
+
+@pytest.fixture
+def home(large_home, tmp_path) -> Path:
+    return shutil.copytree(large_home, tmp_path / "home")
+
+
+class Watch(threading.Thread):
+    """Reads publications all the while, past the catalogue, and keeps the numbers of customers it saw."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__()
+        self.home, self.seen, self.error = home, set(), None
+        self._first, self._over = first_publication(home), threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self._over.is_set():
+                for run in self.home.glob("lake/category_propensity/*/*/run=*"):
+                    if run != self._first:
+                        self.seen.add(sum(pq.read_metadata(file).num_rows for file in run.glob("*.parquet")))
+                time.sleep(0.002)
+        except BaseException as error:  # noqa: BLE001 - told by `stop`
+            self.error = error
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+        assert self.error is None
+        assert self.seen <= {CUSTOMERS}, "a reader saw a part of a run"
+
+
+def kill(home: Path, *, parts: int | None = None, after: float = 0.0) -> dict[str, int]:
+    """Score, kill when so many parts are finished or after so many seconds; return the parts that were finished."""
+    running = start(home)
+    while parts is not None and running.poll() is None and len(finished_parts(home)) < parts:
+        time.sleep(0.001)
+    time.sleep(after)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    return finished_parts(home)
+
+
+def test_killed_and_started_again_only_the_missing_parts_are_scored(home, undisturbed):
+    watch = Watch(home)
+    watch.start()
+    try:
+        first = kill(home, parts=1)
+        then = kill(home, parts=4)
+        assert finish(home)[0] == CUSTOMERS
+    finally:
+        watch.stop()
+    assert 1 <= len(first) < 4 <= len(then) < len(PARTS)
+    assert then | first == then  # the second process left the first one's alone
+    files = [file for file in scored_files(home) if file.parent != first_publication(home)]
+    inodes = {file.stem: file.stat().st_ino for file in files}
+    assert {name: inodes[name] for name in then} == then  # and so did the third
+    assert published(home) == undisturbed
+    assert list(home.glob("lake/.unfinished/*")) == []
+    assert CUSTOMERS in watch.seen
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_twenty_random_moments(large_home, undisturbed, tmp_path):
+    rng = np.random.default_rng(20)
+    trial = shutil.copytree(large_home, tmp_path / "trial")
+    started = time.monotonic()
+    finish(trial)
+    seconds = time.monotonic() - started
+    kept = []
+    for moment in rng.uniform(0.05, 1.0, 20) * seconds:
+        home = shutil.copytree(large_home, tmp_path / f"{moment}")
+        watch = Watch(home)
+        watch.start()
+        try:
+            kept.append(len(kill(home, after=float(moment))))
+            finish(home)
+        finally:
+            watch.stop()
+        assert published(home) == undisturbed, moment
+        assert list(home.glob("lake/.unfinished/*")) == []
+        shutil.rmtree(home)
+    assert any(0 < parts < len(PARTS) for parts in kept), kept  # else no kill was in the midst of it
+
+
+def test_a_full_disk_is_an_error_and_what_was_finished_stays(home, undisturbed):
+    limit = 4_000  # bytes of a file: less than a part has
+    running = start(home, str(limit))
+    _, err = running.communicate()
+    assert running.returncode == 1
+    assert "OSError" in err
+    assert published(home) == {}
+    assert list(home.glob("lake/.unfinished/*/attempts/*.parquet.*")) == []
+    assert finish(home)[0] == CUSTOMERS
+    assert published(home) == undisturbed
+
+
+def test_any_number_of_threads_writes_the_same_files(home, undisturbed, monkeypatch):
+    monkeypatch.setattr(service, "_created_after", lambda _: service.datetime.fromisoformat(CREATED))
+    reports = []
+
+    def progress(step, done, total):
+        assert (step, total) == ("scoring", CUSTOMERS)
+        reports.append(done)
+
+    settings = shop.settings_of(home, threads=5, top_k=4)
+    result = service.score(settings, as_of_of(settings), progress=progress)
+    assert published(home) == undisturbed
+    assert reports == sorted(set(reports))
+    assert reports[-1] == result.run.rows == CUSTOMERS
+
+
+def test_an_error_in_one_lane_stops_the_others(home, monkeypatch):
+    """The last rows of one family are another customer's: found when that part is read."""
+    settings = shop.settings_of(home, threads=2, top_k=4)
+    snapshot = find_snapshot(settings, as_of_of(settings))
+    file = feature_file(settings, snapshot, "profile")
+    rows = pq.read_table(file, partitioning=None)
+    names = rows["customer_id"].to_pylist()
+    names[10] = "somebody else"
+    pq.write_table(rows.set_column(rows.schema.get_field_index("customer_id"), "customer_id", [names]), file)
+    scored = []
+    with pytest.raises(WarehouseError, match="damaged: customer_profile has other customers"):
+        service.score(settings, as_of_of(settings), progress=lambda step, done, total: scored.append(done))
+    assert max(scored, default=0) < CUSTOMERS / 2
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("scoring", "writing"))]
+    assert published(home) == {}
+
+
+def test_lanes_are_no_more_than_parts_and_blas_has_one_thread(large_home, monkeypatch):
+    seen, working = [], []
+
+    def work(lanes):
+        working.append(lanes)
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        # MXNet's own, which another test may have loaded, is of this kind; scoring doesn't use it.
+        seen.extend(pool["num_threads"] for pool in pools if pool["threading_layer"] != "openmp")
+
+    monkeypatch.setattr(local_engine._Lanes, "work", work)
+    local_engine.score_parts(
+        shop.settings_of(large_home, threads=64), None, None, None, parts_of(9_000), lambda *_: None
+    )
+    assert len(working) == len(parts_of(9_000)) == 2
+    assert set(seen) == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_memory_does_not_grow_with_the_customers(finished_home, tmp_path):
+    peaks = []
+    for customers in (40_000, 640_000):
+        home = shutil.copytree(finished_home, tmp_path / str(customers))
+        enlarge(home, customers)
+        rows, peak = finish(home)
+        assert rows == customers
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] + 100e6, peaks
