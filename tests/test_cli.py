@@ -26,7 +26,8 @@ from tests import shop
 COMMANDS = {
     "import events", "import items", "import customers", "import complete-journey", "migrate", "features build",
     "labels build", "apply", "train", "evaluate", "backtest", "tune", "report", "score", "run", "demo", "config",
-    "simulate truth", "runs", "models list", "models show", "models compare", "models promote", "models rollback",
+    "simulate truth", "runs list", "runs show", "runs republish", "runs expire",
+    "models list", "models show", "models compare", "models promote", "models rollback",
     "categories", "top", "audience", "sql", "feast",
 }  # fmt: skip
 
@@ -127,7 +128,8 @@ def test_unknown_customer(fails, finished_home):
 
 REGIONAL = [
     ["categories"], ["report"], ["models"], ["models", "list"], ["models", "show"], ["models", "compare", "a", "b"],
-    ["models", "promote", "a"], ["models", "rollback"], ["runs"], ["top", "c001"], ["audience", "WINE"],
+    ["models", "promote", "a"], ["models", "rollback"], ["runs"], ["runs", "list"], ["runs", "show", "a"],
+    ["runs", "republish", "a"], ["runs", "expire"], ["top", "c001"], ["audience", "WINE"],
     *([*name.split(), "--as-of", shop.AS_OF] for name in ("features build", "labels build", "train", "evaluate")),
     ["score", "--as-of", shop.AS_OF], ["run", "--as-of", shop.AS_OF],
 ]  # fmt: skip
@@ -413,6 +415,55 @@ def test_config_lists_every_option(call, tmp_path):
     assert listed == expected
     for line in out.splitlines()[1:]:
         assert len(line.split()) > 2, f"{line} has no meaning"
+
+
+def test_runs_by_command_line(call, fails, home):
+    def listed(*arguments):
+        code, out, err = call(home, "runs", *arguments, "--json")
+        assert code == 0, err
+        return [json.loads(line) for line in out.splitlines()]
+
+    (first,) = listed("list", "--kind", "scoring", "--as-of", shop.AS_OF, "--state", "published")
+    assert first["was_online"] == "category_propensity_top"
+    assert first["rows"] == shop.CUSTOMERS
+    assert listed("list", "--kind", "scoring", "--state", "expired") == []
+    assert listed("list", "--as-of", "2024-07-31") == []
+    assert len(listed("list")) == len(listed()) > 5
+    for top_k in ("4", "3"):
+        assert call(home, "score", "--as-of", shop.AS_OF, PROPENSITY_TOP_K=top_k)[0] == 0
+    _, second, third = listed("list", "--kind", "scoring")
+    (shown,) = listed("show", third["run"])
+    assert (shown["is_newest"], shown["is_online"], shown["kind"]) == (True, True, "scoring")
+    assert shown["bytes"] == sum(file["bytes"] for file in shown["files"]) > 0
+    _, out, _ = call(home, "runs", "show", second["run"])
+    for said in (second["run"], "newest online", "model_version", "snapshot", f"run={second['run']}/part-0.parquet"):
+        assert said in out
+
+    # Back to the second: a new run with its rows, online at once; then once more, which is nothing.
+    code, _, err = call(home, "runs", "republish", second["run"])
+    assert code == 0, err
+    assert "published again as scoring-" in err
+    assert "1 older run expired" in err
+    assert "✓ materialize  online" in err
+    *_, newest = listed("list", "--kind", "scoring")
+    _, out, _ = call(home, "sql", "SELECT DISTINCT run_id, len(top_categories) AS k FROM propensity", "--json")
+    assert json.loads(out) == {"run_id": newest["run"], "k": 4}
+    assert len(call(home, "top", "c001", "--n", "5", "--json")[1].splitlines()) == 4
+    code, _, err = call(home, "runs", "republish", second["run"])
+    assert "is the newest already" in err
+    assert "online already" in err
+
+    assert "can't expire" in fails(home, "runs", "expire", newest["run"])
+    assert "Give either run ids" in fails(home, "runs", "expire", third["run"], "--keep", "1")
+    assert "Give for example 7d" in fails(home, "runs", "expire", "--older-than", "week")
+    assert [row["run"] for row in listed("expire", "--keep", "1", "--dry-run")] == [third["run"]]
+    assert listed("expire", "--older-than", "1d") == listed("expire") == []
+    _, out, err = call(home, "runs", "expire", "--keep", "1")
+    assert third["run"] in out
+    assert "1 run expired, " in err
+    assert [row["state"] for row in listed("list", "--kind", "scoring")] == ["expired"] * 3 + ["published"]
+    assert "has expired" in fails(home, "runs", "republish", third["run"])
+    assert "Unknown run 'x'" in fails(home, "runs", "show", "x")
 
 
 def test_models_by_command_line(call, fails, home):

@@ -132,7 +132,11 @@ def test_a_second_run_does_nothing(home):
     seconds = time.monotonic() - started
     assert platform.runs() == runs
     after = files_of(home)
-    assert {name for name in after if after[name] != before.get(name)} <= {"warehouse.duckdb", ".us.lock"}
+    assert {name for name in after if after[name] != before.get(name)} <= {
+        "warehouse.duckdb",
+        ".us.lock",
+        ".us.scoring.lock",
+    }
     assert before.keys() - after.keys() <= {"warehouse.duckdb.wal"}
     assert result.training is None
     assert result.scoring.already_published
@@ -341,7 +345,7 @@ def test_a_second_run_of_the_region_waits_or_says_so(new_home):
     with alone_in_region(settings):
         done = shop.propensity(new_home, "run", "--as-of", shop.AS_OF, PROPENSITY_LOCK_TIMEOUT_SECONDS="0")
         assert done.returncode == 75
-        assert f"Another run of region 'us' is going on (process {os.getpid()})" in done.stderr
+        assert f"Another run of region 'us' is going on (process {os.getpid()}, since 20" in done.stderr
         with alone_in_region(settings.model_copy(update={"region": "uk"})):
             pass
 

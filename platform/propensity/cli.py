@@ -21,6 +21,7 @@ from propensity.commands.experiments import experiments
 from propensity.commands.imports import imports
 from propensity.commands.models import models
 from propensity.commands.reading import reading
+from propensity.commands.runs import runs
 from propensity.commands.simulation import simulation
 from propensity.commands.stages import stages
 from propensity.console import messages, print_error
@@ -55,6 +56,7 @@ app.add_typer(simulation, name="simulate")
 app.add_typer(stages)
 app.add_typer(experiments)
 app.add_typer(models, name="models")
+app.add_typer(runs, name="runs")
 app.add_typer(reading)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,8 @@ from propensity.errors import (
 )
 from propensity.features.feature_store import open_feature_store
 from propensity.warehouse.categories import load_categories
+from propensity.warehouse.publications import age_order, publications
 from propensity.warehouse.regions import check_region
-from propensity.warehouse.runs import list_runs
 from propensity.warehouse.sql_views import sql_connection
 
 if TYPE_CHECKING:
@@ -105,18 +106,16 @@ def audience(
     above = 0 if event_type is None else _events_below(settings, event_type)
     first = f"{above - 1} * len(propensities) + 1"
     of_pair = f"class_propensities[{first} + position]" if above else "propensities[position + 1]"
-    with sql_connection(settings) as connection:
-        return connection.execute(
-            f"""
-            SELECT customer_id, {of_pair} AS propensity, event_timestamp AS as_of, model_version
-            FROM propensity_latest
-            JOIN model_categories USING (region, model_version)
-            WHERE region = $region AND category_index = $index AND {of_pair} >= $minimum
-            ORDER BY propensity DESC, customer_id
-            LIMIT $n
-            """,
-            {"region": settings.region, "index": index, "minimum": minimum, "n": n},
-        ).df()
+    query = f"""
+        SELECT customer_id, {of_pair} AS propensity, event_timestamp AS as_of, model_version
+        FROM propensity_latest
+        JOIN model_categories USING (region, model_version)
+        WHERE region = $region AND category_index = $index AND {of_pair} >= $minimum
+        ORDER BY propensity DESC, customer_id
+        LIMIT $n
+        """
+    values = {"region": settings.region, "index": index, "minimum": minimum, "n": n}
+    return _answer(settings, lambda connection: connection.execute(query, values).df())
 
 
 def run_sql(settings: Settings, query: str) -> pd.DataFrame:
@@ -126,7 +125,8 @@ def run_sql(settings: Settings, query: str) -> pd.DataFrame:
         duckdb.Error: The query is wrong.
         InputError: It is a statement that returns nothing, such as an INSERT, and would be lost.
     """
-    with sql_connection(settings) as connection:
+
+    def ask(connection: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         statements = connection.extract_statements(query)
         if not statements or not _answers(statements[-1]):
             raise InputError(
@@ -134,6 +134,20 @@ def run_sql(settings: Settings, query: str) -> pd.DataFrame:
                 'See the tables: propensity sql "SHOW TABLES"'
             )
         return connection.execute(query).df()
+
+    return _answer(settings, ask)
+
+
+def _answer(settings: Settings, ask: Callable[[duckdb.DuckDBPyConnection], pd.DataFrame]) -> pd.DataFrame:
+    """Ask; once more where the files of an expired run were deleted while they were read."""
+    try:
+        with sql_connection(settings) as connection:
+            return ask(connection)
+    except duckdb.IOException as error:
+        if "No such file" not in str(error):
+            raise
+    with sql_connection(settings) as connection:
+        return ask(connection)
 
 
 def _answers(statement: duckdb.Statement) -> bool:
@@ -146,7 +160,7 @@ def _answers(statement: duckdb.Statement) -> bool:
 
 def _require_publication(settings: Settings, *, online: bool = False) -> None:
     check_region(settings)
-    published = [run for run in list_runs(settings, kind="scoring") if run.state == "published"]
+    published = publications(settings)
     if not any(run.detail.get("online") or not online for run in published):
         raise MissingSnapshotError(
             f"Nothing {'is online' if published else 'was published'} for region {settings.region!r} yet. "
@@ -156,8 +170,7 @@ def _require_publication(settings: Settings, *, online: bool = False) -> None:
 
 def _events_below(settings: Settings, event_type: str) -> int:
     """Return how many event types of the newest publication's labels are of less commitment than this one."""
-    published = [run for run in list_runs(settings, kind="scoring") if run.state == "published"]
-    newest = max(published, key=lambda run: (str(run.as_of), run.created_timestamp))
+    newest = max(publications(settings), key=age_order)
     known = newest.detail.get("event_types", [])
     if event_type not in known:
         raise LookupFailedError(

@@ -10,6 +10,7 @@ PropensityError                 anything a user can act on: one line that says w
 │   ├── UnknownCategoryError
 │   ├── UnknownCustomerError
 │   ├── UnknownModelError
+│   ├── UnknownRunError
 │   └── MissingSnapshotError    no snapshot, label or run for that as_of
 ├── WarehouseError              the catalogue or lake can't be used as it is
 │   ├── WarehouseLockedError    another process holds the write lock
@@ -18,6 +19,7 @@ PropensityError                 anything a user can act on: one line that says w
 │   └── TooLargeError           a training needs more memory than there is
 ├── ArtifactError               an artifact is damaged, foreign or of another schema version
 ├── GateError                   a model can't be promoted, rolled back or compared as asked
+├── PublicationError            a run can't be republished, expired or put online as asked
 └── RuntimeMissingError         a system library or optional package isn't installed
 """
 
@@ -67,6 +69,10 @@ class UnknownModelError(LookupFailedError):
     """No such model version, or none trained yet."""
 
 
+class UnknownRunError(LookupFailedError):
+    """The catalogue has no such run of the region."""
+
+
 class MissingSnapshotError(LookupFailedError):
     """No snapshot, label or scoring run exists for that as_of."""
 
@@ -97,6 +103,10 @@ class ArtifactError(PropensityError):
 
 class GateError(PropensityError):
     """A model can't be promoted, rolled back or compared as asked."""
+
+
+class PublicationError(PropensityError):
+    """A run can't be republished, expired or put online as asked."""
 
 
 class RuntimeMissingError(PropensityError):

@@ -133,8 +133,9 @@ def _run(settings: Settings, as_of: datetime, observer: Observer) -> PipelineRes
             f"{scoring.run.rows:,} customers by model {scoring.model.model_version}"
             + (", published before" if scoring.already_published else ", published")
         )
+        done.extend(scoring.retention.sentences)
     with _stage(observer, "materialize") as done:
-        online = materialize(settings, scoring.run)
+        online = materialize(settings, scoring.run, observer.progress)
         done.append(f"{scoring.run.rows:,} customers online" if online else "online already")
     return PipelineResult(training and _as_settled(settings, training), decisions, scoring, online)
 

@@ -169,6 +169,19 @@ class GateSettings(BaseModel):
         return value
 
 
+class RetentionSettings(BaseModel):
+    """Which publications expire; never an as_of's newest, nor the one that is online. See docs/operations.md."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs_per_as_of: Annotated[int, Field(ge=1)] = Field(
+        2, description="Most publications of an as_of that stay: the newest, and before it what a rollback needs."
+    )
+    max_age_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Days after which a publication expires that a newer one of its as_of has replaced."
+    )
+
+
 class Settings(BaseSettings):
     """All options of the platform; frozen. Printed by `propensity config`."""
 
@@ -187,6 +200,7 @@ class Settings(BaseSettings):
     labels: LabelSettings = Field(default_factory=LabelSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     top_k: Annotated[int, Field(ge=1)] = Field(20, description="Categories kept in top_categories and served online.")
     online_full_vectors: bool = Field(default=False, description="Serve the full propensity vector online too.")
     max_bad_row_share: Annotated[float, Field(ge=0, le=1)] = Field(

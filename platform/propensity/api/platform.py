@@ -9,23 +9,24 @@ from propensity import consumers, pipeline
 from propensity.api.imports import Imports
 from propensity.api.models import Models
 from propensity.api.region import AsOf
+from propensity.api.runs import Runs
 from propensity.features.feature_store import apply_repository, open_feature_store
 from propensity.features.labels import build_labels
 from propensity.features.snapshots import Snapshot, build_snapshots
 from propensity.progress import Progress, silent
 from propensity.scoring.online import materialize
+from propensity.scoring.republishing import Republication
 from propensity.scoring.service import ScoringResult, score
 from propensity.training.training_set import TrainingSet, training_set
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.regions import check_region
-from propensity.warehouse.runs import RunRecord, list_runs
 
 if TYPE_CHECKING:
     import pandas as pd
     from feast import FeatureStore
 
 
-class Platform(Imports, Models):
+class Platform(Imports, Models, Runs):
     """A region's propensities, from events to audiences.
 
     >>> platform = Platform(region="us")                       # doctest: +SKIP
@@ -58,18 +59,13 @@ class Platform(Imports, Models):
         """Score and publish; see `scoring.service.score`."""
         return score(self.settings, self.as_of(as_of), model_version, progress)
 
-    def materialize(self, scoring: ScoringResult) -> bool:
-        """Put a publication online; return whether it was not yet."""
-        return materialize(self.settings, scoring.run)
+    def materialize(self, publication: ScoringResult | Republication, progress: Progress = silent) -> bool:
+        """Put a publication online; return whether it was not yet. See `scoring.online.materialize`."""
+        return materialize(self.settings, publication.run, progress)
 
     def run(self, as_of: AsOf, observer: pipeline.Observer | None = None) -> pipeline.PipelineResult:
         """Build, train if due, score, publish; see `pipeline.run`."""
         return pipeline.run(self.settings, self.as_of(as_of), observer)
-
-    def runs(self) -> list[RunRecord]:
-        """Return the region's runs, oldest first."""
-        check_region(self.settings)
-        return list_runs(self.settings)
 
     def categories(self) -> tuple[str, ...]:
         """Return the region's category names in the order of their index."""

@@ -51,6 +51,15 @@ def series(
         return [platform.as_of(as_of)]
     if as_of or not (first and last):
         raise SettingsError("Give either --as-of DATE, or --from DATE --to DATE and perhaps --every 7d.")
-    if every is not None and not (every.endswith("d") and every[:-1].isdecimal() and int(every[:-1]) > 0):
-        raise SettingsError(f"--every {every!r} is no number of days. Give for example 7d.")
-    return platform.as_ofs(first, last, every_days=int(every[:-1]) if every else None)
+    return platform.as_ofs(first, last, every_days=None if every is None else days("--every", every))
+
+
+def days(option: str, text: str) -> int:
+    """Read a number of days such as `7d`.
+
+    Raises:
+        SettingsError: It is none; the message names the option.
+    """
+    if not (text.endswith("d") and text[:-1].isdecimal() and int(text[:-1]) > 0):
+        raise SettingsError(f"{option} {text!r} is no number of days. Give for example 7d.")
+    return int(text[:-1])

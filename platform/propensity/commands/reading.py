@@ -38,25 +38,6 @@ def _options(model: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str
 
 
 @reading.command()
-def runs(*, as_json: JsonOption = False, home: HomeOption = None, region: RegionOption = None) -> None:
-    """List the region's runs, oldest first."""
-    import pandas as pd  # noqa: PLC0415 - as for Platform
-
-    rows = [
-        (
-            record.run_id,
-            record.kind,
-            record.state,
-            record.as_of.isoformat() if record.as_of else "",
-            record.rows,
-            round(record.seconds, 1),
-        )
-        for record in platform_of(home, region).runs()
-    ]
-    print_frame(pd.DataFrame(rows, columns=["run", "kind", "state", "as_of", "rows", "seconds"]), as_json=as_json)
-
-
-@reading.command()
 def categories(home: HomeOption = None, region: RegionOption = None) -> None:
     """List the region's categories, one a line."""
     for name in platform_of(home, region).categories():

@@ -160,8 +160,11 @@ def score(as_of: AsOfOption, model: ModelOption = None, home: HomeOption = None,
             f"{result.run.rows:,} customers by model {result.model.model_version}, run {result.run.run_id}, "
             + ("published before" if result.already_published else "published")
         )
-    with stage("materialize") as (done, _):
-        done.append("online" if platform.materialize(result) else "online already, or a newer run is")
+        done.extend(result.retention.sentences)
+    with stage("materialize") as (done, observer):
+        done.append(
+            "online" if platform.materialize(result, observer.progress) else "online already, or a newer run is"
+        )
 
 
 @stages.command()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
-
-import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.features.snapshot_reader import snapshot_rows
@@ -15,20 +13,21 @@ from propensity.features.snapshots import find_snapshot
 from propensity.models.artifact import Artifact, read_artifact
 from propensity.models.registry import RegisteredModel, find_model, model_for
 from propensity.progress import Progress, silent
+from propensity.scoring.expiring import Expiry, expire_by_retention
 from propensity.scoring.job import ScoringJob
 from propensity.scoring.local_engine import score_parts
 from propensity.scoring.manifests import Staging
 from propensity.scoring.parts import parts_of
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.lake import Lake
+from propensity.warehouse.publications import created_after, created_timestamp, newest_publication, row_count
+from propensity.warehouse.region_lock import SCORING, alone_in_region
 from propensity.warehouse.regions import check_region
-from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
+from propensity.warehouse.runs import RunRecord, fingerprint, record_run
 from propensity.warehouse.sql_views import refresh_views
 from propensity.warehouse.unfinished import drop_outdated, unfinished_run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from propensity.features.snapshots import Snapshot
     from propensity.settings import Settings
 
@@ -41,11 +40,13 @@ class ScoringResult:
         run: Its record.
         model: The model that scored.
         already_published: It was the newest publication of its as_of before.
+        retention: What expired afterwards.
     """
 
     run: RunRecord
     model: RegisteredModel
     already_published: bool
+    retention: Expiry = field(default_factory=Expiry)
 
 
 def score(
@@ -61,20 +62,27 @@ def score(
         MissingSnapshotError: No snapshot was built for `as_of`.
         UnknownModelError: No such model, or none trained by `as_of`.
         ArtifactError: The artifact is damaged.
+        WarehouseLockedError: Another process is publishing in this region.
 
     Side effects: one run in the lake's `category_propensity`, whole or not at all; the SQL views; its record, which is
-    what publishes it. A scoring that was killed goes on where it was, with the created_timestamp it began with. When
-    the newest publication of `as_of` is of the same snapshot and model, nothing changes; when only an older one is, its
-    scores are published anew, since the newest counts.
+    what publishes it; what the retention settings let expire. A scoring that was killed goes on where it was, with the
+    created_timestamp it began with. When the newest publication of `as_of` is of the same snapshot and model, nothing
+    changes; when only an older one is, its scores are published anew, since the newest counts.
     """
-    started = time.monotonic()
     check_region(settings)
+    with alone_in_region(settings, SCORING):
+        result = _score(settings, as_of, model_version, progress)
+        return replace(result, retention=expire_by_retention(settings))
+
+
+def _score(settings: Settings, as_of: datetime, model_version: str | None, progress: Progress) -> ScoringResult:
+    started = time.monotonic()
     snapshot = find_snapshot(settings, as_of)
     model = model_for(settings, as_of) if model_version is None else find_model(settings, model_version)
     artifact = read_artifact(model.artifact)
     inputs = fingerprint(settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k)
     lake = Lake(settings.lake)
-    newest = _newest_publication(settings, as_of)
+    newest = newest_publication(settings, as_of)
     if (
         newest is not None
         and newest.detail.get("inputs") == inputs
@@ -86,18 +94,18 @@ def score(
     written = lake.has_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of)
     drop_outdated(lake, columns.CATEGORY_PROPENSITY, settings.region, as_of, current=None if written else run_id)
     if not written:
-        _write(settings, lake, run_id, snapshot, artifact, _created_after(newest), progress)
-    files = lake.files(columns.CATEGORY_PROPENSITY, settings.region, run_id=run_id, as_of=as_of)
+        _write(settings, lake, run_id, snapshot, artifact, created_after(newest), progress)
+    directory = lake.run_directory(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of)
     run = RunRecord(
         run_id,
         settings.region,
         "scoring",
         "published",
         as_of,
-        sum(pq.read_metadata(file).num_rows for file in files),
+        row_count(directory),
         time.monotonic() - started,
         # The rows' own: Feast takes the newest by it, SQL by the record's, and the two must agree.
-        _created_timestamp(files[0]),
+        created_timestamp(directory),
         {
             "model_version": model.model_version,
             "event_types": list(artifact.metadata.event_types),
@@ -109,23 +117,6 @@ def score(
     with catalogue_session(settings) as session:
         record_run(session, run)
     return ScoringResult(run, model, already_published=False)
-
-
-def _newest_publication(settings: Settings, as_of: datetime) -> RunRecord | None:
-    published = [run for run in list_runs(settings, kind="scoring", as_of=as_of) if run.state == "published"]
-    return published[-1] if published else None
-
-
-def _created_after(newest: RunRecord | None) -> datetime:
-    now = datetime.now(UTC)
-    return now if newest is None else max(now, newest.created_timestamp + timedelta(microseconds=1))
-
-
-def _created_timestamp(file: Path) -> datetime:
-    with pq.ParquetFile(file) as parquet:
-        first = next(parquet.iter_batches(1, columns=[columns.CREATED_TIMESTAMP]), None)
-    created: datetime = datetime.now(UTC) if first is None else first.column(0)[0].as_py()
-    return created
 
 
 def _write(

@@ -45,6 +45,13 @@ class Lake:
         directory = self.root / table / f"region={region}"
         return sorted(file for partition in partitions for file in directory.glob(f"{partition}run={run_id}/*.parquet"))
 
+    def files_of_run(self, region: str, run_id: str) -> list[Path]:
+        """Return every file of a run, of all tables and instants, in name order."""
+        directories = (self.root.glob(f"*/region={region}/{between}run={run_id}") for between in ("", "as_of=*/"))
+        return sorted(
+            file for found in directories for directory in found for file in directory.rglob("*") if file.is_file()
+        )
+
     @contextmanager
     def new_run(self, table: str, region: str, run_id: str, as_of: datetime | None = None) -> Iterator[Path]:
         """Yield an empty directory to write a run's files into; it appears by one rename when the block ends well.
@@ -82,6 +89,25 @@ class Lake:
             return
         for directory in final.relative_to(self.root).parents:
             _fsync(self.root / directory)
+
+    def remove_run(self, table: str, region: str, run_id: str, as_of: datetime | None = None) -> bool:
+        """Remove a run's files; return whether there were any.
+
+        The directory leaves the table by one rename, so that no reader meets half of it, and is deleted after that;
+        where the process is killed in between, `drop_abandoned` deletes the rest.
+
+        Raises:
+            OSError: It can't be renamed; it is whole then.
+
+        Side effects: renames and deletes directories below `root`.
+        """
+        directory = self.run_directory(table, region, run_id, as_of)
+        if not directory.is_dir():
+            return False
+        with self.staged() as staged:
+            directory.rename(staged / directory.name)
+            _fsync(directory.parent)
+        return True
 
     @contextmanager
     def staged(self) -> Iterator[Path]:

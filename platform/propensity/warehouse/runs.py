@@ -47,15 +47,28 @@ def find_run(settings: Settings, run_id: str) -> RunRecord | None:
         return None if row is None else as_record(row)
 
 
-def list_runs(settings: Settings, *, kind: str | None = None, as_of: datetime | None = None) -> list[RunRecord]:
-    """Return the region's runs, oldest first, of one kind and as_of if given. Read-only."""
-    query = select(Run).where(Run.region == settings.region).order_by(Run.created_timestamp, Run.run_id)
-    if kind is not None:
-        query = query.where(Run.kind == kind)
-    if as_of is not None:
-        query = query.where(Run.as_of == as_of)
+def list_runs(
+    settings: Settings, *, kind: str | None = None, as_of: datetime | None = None, state: str | None = None
+) -> list[RunRecord]:
+    """Return the region's runs, oldest first, of one kind, as_of and state if given. Read-only."""
     with catalogue_session(settings) as session:
-        return [as_record(row) for row in session.scalars(query)]
+        return runs_within(session, settings.region, kind=kind, as_of=as_of, state=state)
+
+
+def runs_within(
+    session: Session,
+    region: str,
+    *,
+    kind: str | None = None,
+    as_of: datetime | None = None,
+    state: str | None = None,
+) -> list[RunRecord]:
+    """Return what `list_runs` returns, within the caller's transaction."""
+    query = select(Run).where(Run.region == region).order_by(Run.created_timestamp, Run.run_id)
+    for column, value in ((Run.kind, kind), (Run.as_of, as_of), (Run.state, state)):
+        if value is not None:
+            query = query.where(column == value)
+    return [as_record(row) for row in session.scalars(query)]
 
 
 def record_run(session: Session, run: RunRecord) -> None:
@@ -73,6 +86,20 @@ def record_run(session: Session, run: RunRecord) -> None:
             detail=json.dumps(run.detail, sort_keys=True, default=str),
         )
     )
+
+
+def mark_run(session: Session, run_id: str, *, state: str | None = None, **facts: Any) -> RunRecord | None:
+    """Add facts to a run's detail, and change its state if one is given; return it as it is then.
+
+    Within the caller's transaction, so that what another process has added since the run was read stays. None when the
+    catalogue has no such run.
+    """
+    row = session.get(Run, run_id)
+    if row is None:
+        return None
+    row.state = state or row.state
+    row.detail = json.dumps(json.loads(row.detail) | facts, sort_keys=True, default=str)
+    return as_record(row)
 
 
 def as_record(row: Run) -> RunRecord:

@@ -80,7 +80,11 @@ def sql_connection(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 def _definable(settings: Settings) -> list[str]:
     def has_files(table: str) -> bool:
-        return next((settings.lake / table).glob("region=*/**/*.parquet"), None) is not None
+        while True:
+            try:
+                return next((settings.lake / table).glob("region=*/**/*.parquet"), None) is not None
+            except FileNotFoundError:
+                continue  # a run expired while it was looked at
 
     tables = {table: has_files(table) for table in set(VIEWS.values())}
     return [view for view, table in VIEWS.items() if tables[table]]
