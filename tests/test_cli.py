@@ -28,6 +28,7 @@ COMMANDS = {
     "labels build", "apply", "train", "evaluate", "backtest", "tune", "report", "score", "run", "demo", "config",
     "simulate truth", "runs list", "runs show", "runs republish", "runs expire",
     "models list", "models show", "models compare", "models promote", "models rollback",
+    "models export", "models check-export",
     "categories", "top", "audience", "sql", "feast",
 }  # fmt: skip
 
@@ -128,7 +129,8 @@ def test_unknown_customer(fails, finished_home):
 
 REGIONAL = [
     ["categories"], ["report"], ["models"], ["models", "list"], ["models", "show"], ["models", "compare", "a", "b"],
-    ["models", "promote", "a"], ["models", "rollback"], ["runs"], ["runs", "list"], ["runs", "show", "a"],
+    ["models", "promote", "a"], ["models", "rollback"], ["models", "export", "--to", "nowhere"],
+    ["models", "check-export", "nowhere"], ["runs"], ["runs", "list"], ["runs", "show", "a"],
     ["runs", "republish", "a"], ["runs", "expire"], ["top", "c001"], ["audience", "WINE"],
     *([*name.split(), "--as-of", shop.AS_OF] for name in ("features build", "labels build", "train", "evaluate")),
     ["score", "--as-of", shop.AS_OF], ["run", "--as-of", shop.AS_OF],
@@ -503,6 +505,29 @@ def test_models_by_command_line(call, fails, home):
     assert "forced: promoted by hand: none better" in out
     (model,) = listed()
     assert model["decision"] == "forced"
+
+
+def test_exports_by_command_line(call, fails, home, tmp_path):
+    target = tmp_path / "exports" / "onnx"
+    code, out, err = call(home, "models", "export", "--to", str(target))
+    assert (code, out) == (0, ""), err
+    version = json.loads((target / "signature.json").read_text())["model_version"]
+    assert f"model {version} as onnx in {target}, within " in err
+    assert sorted(path.name for path in target.iterdir()) == ["propensity.onnx", "signature.json"]
+    code, _, err = call(home, "models", "check-export", str(target))
+    assert (code, f"model {version} as onnx in {target}, within " in err) == (0, True), err
+
+    assert "never overwritten" in fails(home, "models", "export", version, "--to", str(target))
+    elsewhere = ("--to", str(tmp_path / "v2"))
+    assert "Did you mean 'onnx'? Known: " in fails(home, "models", "export", *elsewhere, "--format", "onx")
+    assert "Did you mean" in fails(home, "models", "export", version[:-1], *elsewhere)
+    assert "holds no export" in fails(home, "models", "check-export", str(tmp_path))
+    with (target / "propensity.onnx").open("ab") as file:
+        file.write(b" ")
+    line = fails(home, "models", "check-export", str(target))
+    assert f"{target / 'propensity.onnx'} is damaged" in line
+    assert line.endswith(f"Export it again: propensity models export {version} --to DIRECTORY")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["exports"]
 
 
 def test_imports_by_command_line(call, tmp_path, shop_directory):

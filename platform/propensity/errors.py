@@ -18,6 +18,7 @@ PropensityError                 anything a user can act on: one line that says w
 ├── TrainingError               a model can't be trained from what is there
 │   └── TooLargeError           a training needs more memory than there is
 ├── ArtifactError               an artifact is damaged, foreign or of another schema version
+├── ExportError                 a model can't be exported as asked, or an export isn't what the scorer is
 ├── GateError                   a model can't be promoted, rolled back or compared as asked
 ├── PublicationError            a run can't be republished, expired or put online as asked
 └── RuntimeMissingError         a system library or optional package isn't installed
@@ -99,6 +100,10 @@ class TooLargeError(TrainingError):
 
 class ArtifactError(PropensityError):
     """An artifact is damaged, foreign or of another schema version."""
+
+
+class ExportError(PropensityError):
+    """A model can't be exported as asked, or an export doesn't do what the scorer does."""
 
 
 class GateError(PropensityError):

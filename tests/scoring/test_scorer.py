@@ -163,8 +163,9 @@ def test_popularity_moves_scores_and_has_a_default(scorer):
     np.testing.assert_array_equal(np.delete(after, 3, axis=1), np.delete(before, 3, axis=1))
 
 
-def test_no_rows_give_no_rows(scorer):
-    assert scorer.score(batch().slice(0, 0)).num_rows == 0
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_no_rows_give_no_rows(n_classes):
+    assert Scorer(fitted(n_classes).model).score(batch().slice(0, 0)).num_rows == 0
 
 
 def test_top_k_is_bounded_by_the_categories():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from propensity import pipeline
 from propensity.api.region import AsOf, Region
@@ -11,6 +12,7 @@ from propensity.evaluation.comparing import Comparison, compare_models
 from propensity.evaluation.service import ModelEvaluation, evaluate_model
 from propensity.experiments.backtest import Backtest, backtest
 from propensity.experiments.tuning import Tuning, tune
+from propensity.exports.service import Export, check_export, export_model
 from propensity.models.decisions import Decision, list_decisions, promote, rollback
 from propensity.models.registry import RegisteredModel, list_models
 from propensity.progress import Progress, silent
@@ -126,3 +128,13 @@ class Models(Region):
         """Compare two models on a window that neither has seen; see `evaluation.comparing.compare_models`."""
         check_region(self.settings)
         return compare_models(self.settings, first, second, None if as_of is None else self.as_of(as_of), progress)
+
+    def export_model(self, model_version: str | None = None, *, to: str | Path, file_format: str = "onnx") -> Export:
+        """Write a model for other runtimes, by default the champion; see `exports.service.export_model`."""
+        check_region(self.settings)
+        return export_model(self.settings, model_version, to=Path(to), file_format=file_format)
+
+    def check_export(self, directory: str | Path) -> Export:
+        """Check that an export is whole and does what the scorer does; see `exports.service.check_export`."""
+        check_region(self.settings)
+        return check_export(self.settings, Path(directory))

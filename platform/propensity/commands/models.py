@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,10 +16,11 @@ from propensity.errors import UnknownModelError, did_you_mean
 
 if TYPE_CHECKING:
     from propensity.api import Platform
+    from propensity.exports.service import Export
     from propensity.models.decisions import Decision
     from propensity.models.registry import RegisteredModel
 
-models = typer.Typer(help="Models: list, show, compare, promote, roll back.", invoke_without_command=True)
+models = typer.Typer(help="Models: list, show, compare, promote, roll back, export.", invoke_without_command=True)
 
 VersionArgument = Annotated[str, typer.Argument(help="Model version, as `propensity models list` names it.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; stored with the decision.")]
@@ -122,6 +124,40 @@ def promote(
 def rollback(reason: ReasonOption = None, home: HomeOption = None, region: RegionOption = None) -> None:
     """Make the previous champion the champion again; the one it replaces no longer scores by default."""
     _say(platform_of(home, region).rollback(reason))
+
+
+@models.command()
+def export(
+    to: Annotated[Path, typer.Option("--to", help="Directory to make; it must not exist, or be empty.")],
+    version: Annotated[str | None, typer.Argument(help="Model version; by default the champion.")] = None,
+    file_format: Annotated[str, typer.Option("--format", help="onnx or mxnet.")] = "onnx",
+    home: HomeOption = None,
+    region: RegionOption = None,
+) -> None:
+    """Write a model as a graph for other runtimes, such as DJL, after holding it against the scorer."""
+    platform = platform_of(home, region)
+    with stage("export") as (done, _):
+        done.append(_exported(platform.export_model(version, to=to, file_format=file_format)))
+
+
+@models.command("check-export")
+def check_export(
+    directory: Annotated[Path, typer.Argument(help="What `propensity models export` wrote.")],
+    home: HomeOption = None,
+    region: RegionOption = None,
+) -> None:
+    """Check that an export is whole and still does what the scorer does with the model it was made from."""
+    platform = platform_of(home, region)
+    with stage("check-export") as (done, _):
+        done.append(_exported(platform.check_export(directory)))
+
+
+def _exported(export: Export) -> str:
+    signature = export.signature
+    return (
+        f"model {signature.model_version} as {signature.format} in {export.directory}, "
+        f"within {signature.largest_difference:.1g} of the scorer"
+    )
 
 
 def _list(platform: Platform, *, as_json: bool) -> None:

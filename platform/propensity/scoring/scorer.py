@@ -128,7 +128,7 @@ class Scorer:
             TOP_PROPENSITIES: _lists(np.take_along_axis(scores, top, axis=1), pa.float32()),
         }
         if reached.shape[1] > 1:
-            higher = reached[:, 1:].reshape(len(reached), -1)
+            higher = reached[:, 1:].reshape(len(reached), (reached.shape[1] - 1) * reached.shape[2])
             columns[CLASS_PROPENSITIES] = _lists(higher, pa.float32())
         return pa.RecordBatch.from_pydict(columns)
 
