@@ -212,7 +212,8 @@ class CategoryAligned(FeedForward):
         """Return what context and the customer's own signals add to the pairs' first layer, (ROW_BLOCK, h1)."""
         np.matmul(hidden, self._context_weight, out=space.context)
         space.context += self._context_bias
-        of_row, of_customer = space.of_row[0], space.of_row[1]
+        of_row: Array = space.of_row[0]
+        of_customer = space.of_row[1]
         np.matmul(space.context, self._of_context, out=of_row)
         space.customer[: block.stop - block.start] = block.rows.customer[block.start : block.stop]
         np.matmul(space.customer, self._of_customer, out=of_customer)
