@@ -30,8 +30,8 @@ LAYERS = (
     {"errors"},
 )
 """Rooms from top to bottom: a room imports from its own layer and from those below."""
-APART = {"feast_duckdb"}
-"""Feast's plugin: it imports nothing of ours, and only feature_repo imports it."""
+APART = {"feast_duckdb", "feast_sqlite"}
+"""Feast's plugins: they import nothing of ours nor each other, and only feature_repo names them."""
 LONGEST = 310
 
 FRAMEWORKS = {
@@ -114,11 +114,13 @@ def test_scoring_needs_no_training():
     assert ("scoring", "evaluation") not in edges()
 
 
-def test_feasts_plugin_stands_alone():
-    for path in (PACKAGE / "feast_duckdb").rglob("*.py"):
+@pytest.mark.parametrize("plugin", sorted(APART))
+def test_feasts_plugins_stand_alone(plugin):
+    assert list((PACKAGE / plugin).rglob("*.py"))
+    for path in (PACKAGE / plugin).rglob("*.py"):
         for imported in imports_of(path, types=True):
-            assert not imported.startswith("propensity.") or imported.startswith("propensity.feast_duckdb"), path
-    assert not {pair for pair in edges(types=True) if pair[1] == "feast_duckdb" and pair[0] != "feast_duckdb"}
+            assert not imported.startswith("propensity.") or imported.startswith(f"propensity.{plugin}"), path
+    assert not {pair for pair in edges(types=True) if pair[1] == plugin and pair[0] != plugin}
 
 
 def test_frameworks_have_one_door():

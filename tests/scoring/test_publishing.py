@@ -23,27 +23,13 @@ from propensity.warehouse.lake import Lake
 from propensity.warehouse.region_lock import SCORING, alone_in_region
 from propensity.warehouse.runs import RunRecord, list_runs
 from tests import shop
-from tests.conftest import built_once
 from tests.scoring import child
-
-AS_OF = datetime(2024, 8, 1, 4, tzinfo=UTC)
-
-
-@pytest.fixture(scope="session")
-def thrice(finished_home, shared_directory):
-    """A home with three publications of AS_OF, of 5, 4 and 3 top categories; the first is online. For reading."""
-
-    def build(home):
-        shutil.copytree(finished_home, home)
-        for top_k in (4, 3):
-            score(shop.settings_of(home, top_k=top_k), AS_OF)
-
-    return built_once(shared_directory / "thrice", build)
+from tests.scoring.published import AS_OF, ids, online
 
 
 @pytest.fixture
-def platform(thrice, tmp_path):
-    return Platform(shop.settings_of(shutil.copytree(thrice, tmp_path / "home")))
+def platform(thrice_published):
+    return thrice_published
 
 
 def states(platform) -> list[str]:
@@ -52,11 +38,6 @@ def states(platform) -> list[str]:
 
 def directories(platform) -> set[str]:
     return {path.name.removeprefix("run=") for path in platform.settings.lake.glob("category_propensity/*/*/*")}
-
-
-def ids(platform) -> list[str]:
-    """Run ids of the scorings, oldest first."""
-    return [run.run_id for run in list_runs(platform.settings, kind="scoring")]
 
 
 def by_sql(platform) -> dict[str, list[float]]:
@@ -71,16 +52,6 @@ def by_feast(platform) -> dict[str, list[float]]:
     )
     rows = found.to_df()
     return {customer: list(top) for customer, top in zip(rows["customer_id"], rows["top_propensities"], strict=True)}
-
-
-def online(platform) -> dict[str, list[float]]:
-    customers = [shop.customer_name(number) for number in range(shop.CUSTOMERS)]
-    store = platform.feature_store()
-    answer = store.get_online_features(
-        features=store.get_feature_service(columns.SERVING_SERVICE),
-        entity_rows=[{"customer_id": customer} for customer in customers],
-    ).to_dict()
-    return dict(zip(customers, answer["top_propensities"], strict=True))
 
 
 # One at a time ----------------------------------------------------------------------------------------------------
@@ -173,9 +144,9 @@ def test_what_may_not_expire_is_named_and_nothing_changes(platform):
 
 
 MOMENTS = {
-    "the catalogue has said so": ("os.rename", "run="),
-    "the run has left the lake": ("shutil.rmtree", ".staging"),
-    "a file is deleted": ("os.remove", ".parquet"),
+    "the catalogue has said so": ("os.rename", "run=", 1),
+    "the run has left the lake": ("shutil.rmtree", ".staging", 1),
+    "a file is deleted": ("os.remove", ".parquet", 1),
 }
 
 
@@ -318,7 +289,7 @@ def test_a_killed_republication_leaves_nothing(platform):
     code, err = child.run(
         platform.home,
         f"from propensity.scoring.republishing import republish; republish(settings, {first!r})",
-        ("os.rename", "category_propensity"),
+        ("os.rename", "category_propensity", 1),
     )
     assert code == -signal.SIGKILL, err
     assert (by_sql(platform), directories(platform)) == before
