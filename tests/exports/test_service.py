@@ -47,6 +47,15 @@ def test_the_champion_is_exported_and_says_whose_it_is(platform, exported):
     assert platform.check_export(exported).signature == signature
 
 
+def test_mxnets_export_is_checked_alike(platform, tmp_path):
+    export = platform.export_model(to=tmp_path / "mxnet", file_format="mxnet")
+    assert platform.check_export(export.directory).signature == export.signature
+    path = export.directory / "encoder.json"
+    path.write_text(path.read_text().replace("aligned", "crooked"))
+    with pytest.raises(ExportError, match=r"encoder\.json is damaged"):
+        platform.check_export(export.directory)
+
+
 @pytest.mark.parametrize("harm", ["flip", "truncate", "remove"])
 def test_a_damaged_file_is_named(platform, export, harm):
     path = export / "propensity.onnx"

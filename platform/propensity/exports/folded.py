@@ -7,7 +7,7 @@ so that a pair of a row and a category is one line of K - 1.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Layers = list[tuple[Array, Array]]
     Weights = dict[str, Array]
 
-NETWORKS = ("category_aligned", "feed_forward")
+NETWORKS: Final = ("category_aligned", "feed_forward")
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,11 @@ def fold(model: Model) -> Folded:
         )
     encoder, nets, n_upper = model.encoder, model.nets, model.n_classes - 1
     n_signals = len(encoder.aligned_signals)
-    aligned = model.network == "category_aligned" and n_signals > 0
+    aligned = reads_pairs(model)
     calibration = model.calibration
     intercept = calibration.intercept.astype(np.float32)[:, :, None]
     no_linear = np.zeros((len(encoder.categories), n_upper, n_signals + 1), np.float32)
     linear = _mean(model, "aligned.linear").reshape(no_linear.shape) if aligned else no_linear
-    crossed = "cross.weight" in nets[0]
     return Folded(
         n_upper=n_upper,
         deep_weight=np.concatenate([net["deep.input_weight"] for net in nets], axis=1),
@@ -121,14 +120,33 @@ def fold(model: Model) -> Folded:
         head_weight=_side_by_side([_by_category(net["head.output.weight"], n_upper) for net in nets]),
         head_bias=_by_category(_mean(model, "head.output.bias")[:, None], n_upper)[:, 0],
         head_prior_scale=_mean(model, "head.prior_scale").reshape(1, n_upper),
-        cross_column=_cross_column(encoder),
-        cross_weight=_by_category(_mean(model, "cross.weight").T, n_upper).T if crossed else None,
+        cross_column=cross_column(encoder),
+        cross_weight=_by_category(_mean(model, "cross.weight").T, n_upper).T if crosses(model) else None,
         aligned_output=_side_by_side([net["aligned.output.weight"] for net in nets]) if aligned else None,
         aligned_linear=np.ascontiguousarray(linear[:, :, :-1]),
         aligned_bias=linear[:, :, -1] + (_mean(model, "aligned.output.bias") if aligned else np.float32(0.0)),
         slope=calibration.slope.astype(np.float32),
         shift=np.ascontiguousarray((intercept + calibration.offset).transpose(0, 2, 1)),
     )
+
+
+def reads_pairs(model: Model) -> bool:
+    """Tell whether the nets have a category-aligned part with anything to read."""
+    return model.network == "category_aligned" and len(model.encoder.aligned_signals) > 0
+
+
+def crosses(model: Model) -> bool:
+    """Tell whether the nets have a cross-category part."""
+    return "cross.weight" in model.nets[0]
+
+
+def cross_column(encoder: Encoder) -> npt.NDArray[np.int32]:
+    """Return each feature's column in the cross-category part's input, -1 if it has none, int32, (n_features,)."""
+    n_cross = len(encoder.cross_signals)
+    place = np.full(len(encoder.aligned_signals) + 1, -1, np.int32)
+    place[list(encoder.cross_signals)] = np.arange(n_cross)
+    which = place[encoder.feature_signal]  # of no signal, -1, the last place, which stays -1
+    return np.where(which >= 0, encoder.feature_position * n_cross + which, -1).astype(np.int32)
 
 
 def _folded_net(net: Weights, n_signals: int | None) -> FoldedNet:
@@ -155,14 +173,6 @@ def _folded_net(net: Weights, n_signals: int | None) -> FoldedNet:
 def _layers(net: Weights, path: str) -> Layers:
     count = sum(name.startswith(f"{path}.") and name.endswith(".weight") for name in net)
     return [(net[f"{path}.{i}.weight"], net[f"{path}.{i}.bias"]) for i in range(count)]
-
-
-def _cross_column(encoder: Encoder) -> npt.NDArray[np.int32]:
-    n_cross = len(encoder.cross_signals)
-    place = np.full(len(encoder.aligned_signals) + 1, -1, np.int32)
-    place[list(encoder.cross_signals)] = np.arange(n_cross)
-    which = place[encoder.feature_signal]  # of no signal, -1, the last place, which stays -1
-    return np.where(which >= 0, encoder.feature_position * n_cross + which, -1).astype(np.int32)
 
 
 def _mean(model: Model, name: str) -> Array:

@@ -121,7 +121,13 @@ def _onnx() -> ModuleType:
     return onnx_format
 
 
-FORMATS: Final[dict[str, Callable[[], ModuleType]]] = {"onnx": _onnx}
+def _mxnet() -> ModuleType:
+    from propensity.exports import mxnet_format  # noqa: PLC0415 - see FORMATS
+
+    return mxnet_format
+
+
+FORMATS: Final[dict[str, Callable[[], ModuleType]]] = {"mxnet": _mxnet, "onnx": _onnx}
 """The module of each format: `write(directory, artifact)` returns the graph's inputs, `load(directory, model)` what
 runs it. Imported when asked for: each needs a package that nothing else here needs."""
 
