@@ -38,7 +38,7 @@ FRAMEWORKS = {
     "mxnet": "training/mxnet_runtime.py",
     "onnx": "exports/onnx_package.py",
     "onnxruntime": "exports/onnx_package.py",
-    "pyspark": None,
+    "pyspark": "scoring/spark_engine.py",
     "torch": None,
 }
 """The one module that may import each; None: it isn't needed yet."""

@@ -438,7 +438,13 @@ def test_runs_by_command_line(call, fails, home):
     assert (shown["is_newest"], shown["is_online"], shown["kind"]) == (True, True, "scoring")
     assert shown["bytes"] == sum(file["bytes"] for file in shown["files"]) > 0
     _, out, _ = call(home, "runs", "show", second["run"])
-    for said in (second["run"], "newest online", "model_version", "snapshot", f"run={second['run']}/part-00000.parquet"):
+    for said in (
+        second["run"],
+        "newest online",
+        "model_version",
+        "snapshot",
+        f"run={second['run']}/part-00000.parquet",
+    ):
         assert said in out
 
     # Back to the second: a new run with its rows, online at once; then once more, which is nothing.

@@ -21,6 +21,7 @@ PropensityError                 anything a user can act on: one line that says w
 ├── ExportError                 a model can't be exported as asked, or an export isn't what the scorer is
 ├── GateError                   a model can't be promoted, rolled back or compared as asked
 ├── PublicationError            a run can't be republished, expired or put online as asked
+├── EngineError                 a distributed engine can't be reached, or gave up
 └── RuntimeMissingError         a system library or optional package isn't installed
 """
 
@@ -112,6 +113,10 @@ class GateError(PropensityError):
 
 class PublicationError(PropensityError):
     """A run can't be republished, expired or put online as asked."""
+
+
+class EngineError(PropensityError):
+    """A distributed engine can't be reached, or gave up; what it finished is kept."""
 
 
 class RuntimeMissingError(PropensityError):

@@ -28,7 +28,7 @@ SCORE = f"""if True:
     from propensity.settings import load_settings
     from propensity.warehouse.regions import local_midnight
     # Two homes can hold the same bytes only if they were written at the same time.
-    service._created_after = lambda newest: datetime.fromisoformat("{CREATED}")
+    service.created_after = lambda newest: datetime.fromisoformat("{CREATED}")
     def within_a_small_disk(*arguments, write=service._write):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
         write(*arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,19 +24,21 @@ ModelOption = Annotated[str | None, typer.Option("--model", help="Model version;
 BaselinesOption = Annotated[
     str, typer.Option("--baselines", help="What to compare with: all, simple, or names separated by commas.")
 ]
+EngineOption = Annotated[str | None, typer.Option("--engine", help="What scores: local or spark.")]
+MasterOption = Annotated[str | None, typer.Option("--master", help="URL of Spark's master, with --engine spark.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 CsvOption = Annotated[Path | None, typer.Option("--csv", help="Write CSV to this file; - is standard output.")]
 
 
-def platform_of(home: Path | None, region: str | None) -> Platform:
-    """Return the platform of these flags; the rest of its settings come from elsewhere.
+def platform_of(home: Path | None, region: str | None, **others: Any) -> Platform:
+    """Return the platform of these flags, `others` by their settings' names; None leaves a setting to other sources.
 
     Raises:
         SettingsError: A setting is unknown or out of range.
     """
     from propensity.api import Platform  # noqa: PLC0415 - half a second that `--help` needn't wait for
 
-    return Platform(home=home, region=region)
+    return Platform(home=home, region=region, **{name: value for name, value in others.items() if value is not None})
 
 
 def series(

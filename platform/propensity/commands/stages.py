@@ -10,10 +10,12 @@ from rich.text import Text
 from propensity.commands.options import (
     AsOfOption,
     BaselinesOption,
+    EngineOption,
     EveryOption,
     FirstOption,
     HomeOption,
     LastOption,
+    MasterOption,
     ModelOption,
     OptionalAsOfOption,
     RegionOption,
@@ -151,9 +153,16 @@ def report(
 
 
 @stages.command()
-def score(as_of: AsOfOption, model: ModelOption = None, home: HomeOption = None, region: RegionOption = None) -> None:
+def score(
+    as_of: AsOfOption,
+    model: ModelOption = None,
+    engine: EngineOption = None,
+    master: MasterOption = None,
+    home: HomeOption = None,
+    region: RegionOption = None,
+) -> None:
     """Score the snapshot of the as_of, publish the propensities and put them online."""
-    platform = platform_of(home, region)
+    platform = platform_of(home, region, scoring_engine=engine, spark_master=master)
     with stage("score") as (done, observer):
         result = platform.score(as_of, model, observer.progress)
         done.append(

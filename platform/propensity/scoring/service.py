@@ -13,9 +13,9 @@ from propensity.features.snapshots import find_snapshot
 from propensity.models.artifact import Artifact, read_artifact
 from propensity.models.registry import RegisteredModel, find_model, model_for
 from propensity.progress import Progress, silent
+from propensity.scoring import local_engine, spark_engine
 from propensity.scoring.expiring import Expiry, expire_by_retention
 from propensity.scoring.job import ScoringJob
-from propensity.scoring.local_engine import score_parts
 from propensity.scoring.manifests import Staging
 from propensity.scoring.parts import parts_of
 from propensity.warehouse.catalogue_session import catalogue_session
@@ -145,6 +145,9 @@ def _write(
             n_classes=artifact.metadata.n_classes,
             top_k=settings.top_k,
         )
-        scorer = job.open_scorer(settings, artifact.model)
-        score_parts(settings, job, scorer, staging, parts_of(snapshot_rows(settings, snapshot)), progress)
+        parts = parts_of(snapshot_rows(settings, snapshot))
+        if settings.scoring_engine == "spark":
+            spark_engine.score_parts(settings, job, artifact.directory, staging, parts, progress)
+        else:
+            local_engine.score_parts(settings, job, job.open_scorer(settings, artifact.model), staging, parts, progress)
         lake.publish(staging.parts, *run)

@@ -1,0 +1,207 @@
+"""Scoring on a Spark cluster: the same parts as the local engine's, each a task of its own, to the same bytes.
+
+A worker opens the model by its path, reads its part of the lake, and stages file and manifest as the local engine does
+(`manifests.Staging`). Spark runs a task again when its worker dies, and runs slow ones twice if told to: attempts write
+under names of their own and come to the same bytes, so it doesn't matter which is the last. The driver publishes. All
+machines see the home under the same path.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from threadpoolctl import ThreadpoolController
+
+from propensity.errors import ArtifactError, EngineError, RuntimeMissingError
+from propensity.models.artifact import read_artifact
+from propensity.scoring.part_file import PartFile, score_part
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from propensity.progress import Progress
+    from propensity.scoring.job import ScoringJob
+    from propensity.scoring.manifests import Staging
+    from propensity.scoring.parts import Part
+    from propensity.scoring.scorer import Scorer
+    from propensity.settings import Settings
+
+POLL_SECONDS: Final = 0.5
+JAVA: Final = "openjdk-17-jre-headless"
+"""Debian's package of a Java that Spark runs on."""
+OPTIONS: Final = {
+    "spark.ui.enabled": "false",
+    # A task is one lane: more threads of BLAS or OpenMP in it would contend with the other tasks of its machine.
+    "spark.executorEnv.OMP_NUM_THREADS": "1",
+    "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
+    "spark.executorEnv.TZ": "UTC",
+}
+"""Unless the settings' `spark` says otherwise."""
+
+
+@dataclass(frozen=True)
+class SparkTask:
+    """What a worker does with the parts of its partition. Holds values and paths only: it is sent to the workers.
+
+    Attributes:
+        settings: Of the home; the same path on every machine.
+        job: The run.
+        artifact: The model's directory.
+        staging: The unfinished run's.
+    """
+
+    settings: Settings
+    job: ScoringJob
+    artifact: Path
+    staging: Staging
+
+    def __call__(self, parts: Iterator[Part]) -> Iterator[int]:
+        """Score and write parts; yield their numbers.
+
+        Raises:
+            ArtifactError: The model at that path isn't the run's.
+
+        Side effects: those of `score_part`.
+        """
+        for part in parts:
+            scorer = _opened(self)
+            with (
+                ThreadpoolController().limit(limits=1, user_api="blas"),
+                closing(PartFile(self.staging, self.job, part)) as file,
+            ):
+                score_part(self.job, scorer, file, self.job.read(self.settings, part))
+            yield part.number
+
+
+_open: dict[tuple[Path, ScoringJob], Scorer] = {}
+"""The scorer that this worker's process has open, by what it is of: one at a time."""
+
+
+def _opened(task: SparkTask) -> Scorer:
+    """Open the model once in a worker's process, however many of a run's parts it gets."""
+    key = task.artifact, task.job
+    if key not in _open:
+        artifact = read_artifact(task.artifact)
+        if artifact.sha256 != task.job.artifact_sha256:
+            raise ArtifactError(
+                f"{task.artifact} isn't the model that the driver read. Do all machines see the same home?"
+            )
+        _open.clear()
+        _open[key] = task.job.open_scorer(task.settings, artifact.model)
+    return _open[key]
+
+
+def score_parts(
+    settings: Settings, job: ScoringJob, artifact: Path, staging: Staging, parts: Sequence[Part], progress: Progress
+) -> None:
+    """Score and write those of the parts that the staging directory doesn't have yet, on Spark.
+
+    Args:
+        settings: `spark_master` and `spark`.
+        job: The run.
+        artifact: The model's directory.
+        staging: Prepared.
+        parts: All parts of the run.
+        progress: Told of customers, as tasks end.
+
+    Raises:
+        RuntimeMissingError: pyspark or Java isn't installed.
+        EngineError: The master can't be reached, or a part failed as often as `spark.task.maxFailures` allows.
+
+    Side effects: files and manifests in the staging directory; a Spark application meanwhile, unless one is running in
+    this process. After an error what was finished is there, and the next attempt goes on from it.
+    """
+    missing = [part for part in parts if not staging.has(job, part)]
+    total, left = sum(len(part.rows) for part in parts), sum(len(part.rows) for part in missing)
+    progress("scoring", total - left, total)
+    if not missing:
+        return
+    with _context(settings, f"propensity {job.run_id}") as context, ThreadPoolExecutor(1) as pool:
+        context.setJobGroup(job.run_id, f"scoring {job.region}, {job.snapshot.as_of:%Y-%m-%d}")
+        tasks = context.parallelize(missing, len(missing)).mapPartitions(SparkTask(settings, job, artifact, staging))
+        running = pool.submit(_collected, context, job.run_id, tasks)
+        try:
+            while not wait([running], POLL_SECONDS).done:
+                progress("scoring", total - left + left * _ended(context, job.run_id) // len(missing), total)
+        finally:
+            if not running.done():  # Ctrl-C
+                context.cancelJobGroup(job.run_id)
+        _check(running)
+    progress("scoring", total, total)
+
+
+def _collected(context: Any, group: str, tasks: Any) -> None:
+    """Run the tasks; a thread has no job group but its own."""
+    context.setJobGroup(group, group)
+    tasks.collect()
+
+
+def _ended(context: Any, group: str) -> int:
+    """Return how many tasks have ended well."""
+    tracker, ended = context.statusTracker(), 0
+    for number in tracker.getJobIdsForGroup(group):
+        job = tracker.getJobInfo(number)
+        for stage in [] if job is None else job.stageIds:
+            info = tracker.getStageInfo(stage)
+            ended += 0 if info is None else info.numCompletedTasks
+    return ended
+
+
+def _check(running: Future[None]) -> None:
+    """Raise what the tasks raised, in a line."""
+    error = running.exception()
+    if error is None:
+        return
+    if not isinstance(error, Exception):
+        raise error
+    # The worker's own error is the last line of the traceback that Spark hands on.
+    causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
+    told = next((f"{name}: {text}" for name, text in causes if not name.startswith("Spark")), type(error).__name__)
+    raise EngineError(f"Spark gave up. {told} What is finished is kept: the same command scores the rest.") from error
+
+
+@contextmanager
+def _context(settings: Settings, name: str) -> Iterator[Any]:
+    """Yield a SparkContext: the one of this process, as `spark-submit` or a notebook made it, or one of our own.
+
+    Raises:
+        RuntimeMissingError: pyspark or Java isn't installed.
+        EngineError: The master can't be reached, or an option isn't Spark's.
+    """
+    try:
+        pyspark = importlib.import_module("pyspark")
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"Spark isn't installed. Install it with: make spark (pyspark; and Java 17: apt-get install {JAVA})"
+        ) from error
+    there = pyspark.SparkContext._active_spark_context  # noqa: SLF001 - getOrCreate would not say whose it is
+    if there is not None:
+        yield there
+        return
+    # Workers on this machine run the same Python, with the same packages.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    conf = pyspark.SparkConf().setAppName(name)
+    if settings.spark_master is not None:
+        conf.setMaster(settings.spark_master)
+    conf.setIfMissing("spark.master", "local[*]")
+    for option, value in (OPTIONS | settings.spark).items():
+        conf.set(option, value)
+    try:
+        context = pyspark.SparkContext(conf=conf)
+    except Exception as error:
+        if "JAVA" in str(error).upper():
+            raise RuntimeMissingError(f"Spark found no Java it runs on. On Debian: apt-get install {JAVA}") from error
+        told = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise EngineError(f"Spark can't be reached at {conf.get('spark.master')}: {told}") from error
+    try:
+        yield context
+    finally:
+        context.stop()
