@@ -137,7 +137,7 @@ def _write(
 ) -> None:
     n_categories = 1 + max(entry.category_index for entry in artifact.metadata.categories)
     shares = popularity(settings, snapshot, n_categories)
-    scorer = Scorer(artifact.model, dict(enumerate(shares.tolist())), top_k=settings.top_k, threads=settings.threads)
+    scorer = Scorer(artifact.model, dict(enumerate(shares.tolist())), top_k=settings.top_k)
     schema = PROPENSITY_SCHEMA if artifact.metadata.n_classes == 2 else CLASS_PROPENSITY_SCHEMA
     created = pa.scalar(created_timestamp, pa.timestamp("us", "UTC"))
     done = 0
