@@ -46,14 +46,12 @@ class Contender:
         name: In the table; also of the file with what it found.
         threads: It may use.
         command: Interpreter, script, and what comes after the directory and the name.
-        peer: Whose is compared with ours.
         same_net: Whether its margins must be MXNet's.
     """
 
     name: str
     threads: int
     command: tuple[str, ...]
-    peer: bool = True
     same_net: bool = True
 
     @property
@@ -82,7 +80,7 @@ class Contender:
 def contenders(cross: int) -> list[Contender]:
     """Return all, ours first; where PyTorch is missing, say so and leave it out."""
     own = (sys.executable, "ours_scorer.py")
-    found = [Contender("ours", threads, (*own, "feed_forward", "0", "margins"), peer=False) for threads in (1, CORES)]
+    found = [Contender("ours", threads, (*own, "feed_forward", "0", "margins")) for threads in (1, CORES)]
     if has_torch():
         found += [Contender("PyTorch", threads, (str(PEERS), "peer_torch_scorer.py")) for threads in (1, CORES)]
     else:
@@ -99,7 +97,7 @@ def contenders(cross: int) -> list[Contender]:
         "the same with cross part": ("category_aligned", str(cross), "margins"),
     }
     return found + [
-        Contender(name, threads, (*own, *given), peer=False, same_net=False)
+        Contender(name, threads, (*own, *given), same_net=False)
         for name, given in more.items()
         for threads in (1, CORES)
     ]

@@ -1,4 +1,4 @@
-"""The net of bench_scorer.py in ONNX Runtime: python peer_onnx_scorer.py DIRECTORY NAME
+"""The net of bench_scorer.py in ONNX Runtime: python peer_onnx_scorer.py DIRECTORY NAME SUM
 
 ONNX has no sparse product, so the graph takes CSR rows as three plain tensors, `indices`, `offsets` and `values`, with
 standard operators only. A row's weights are gathered, and summed up in the faster of two ways: by a product with a
@@ -19,6 +19,8 @@ import training_step_data as data
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 18
+SIZES = {"product": (32, 128), "scatter": (32, 128, 512, 1024)}
+"""Rows of a call to try; the product's matrix grows with their square."""
 SUMS = {
     "product": [
         # Entry k is of row b where offsets[b] <= k < offsets[b + 1].
@@ -66,11 +68,12 @@ def graph(shape: data.Shape, way: str) -> bytes:
     constants = {
         "zero": np.int64(0), "one": np.int64(1), "nothing": np.float32(0), "first": np.array([0]),
         "second": np.array([1]), "last": np.array([-1]), "end": np.array([np.iinfo(np.int64).max]),
-        "rows_axis": np.array([0]), "width": np.array([shape.hidden[0]]),
         "input_bias": weights["deep.input_bias"],
         "hidden_weight": weights["deep.layers.0.weight"], "hidden_bias": weights["deep.layers.0.bias"],
         "output_weight": weights["head.output.weight"], "output_bias": weights["head.output.bias"],
     }  # fmt: skip
+    if way == "scatter":
+        constants |= {"rows_axis": np.array([0]), "width": np.array([shape.hidden[0]])}
     inputs = [
         helper.make_tensor_value_info("indices", TensorProto.INT64, ["entries"]),
         helper.make_tensor_value_info("offsets", TensorProto.INT64, ["rows_and_one"]),
@@ -122,7 +125,7 @@ def main() -> None:
         found = [session.run_with_ort_values(["margins"], inputs(part))[0].numpy() for part in parts]
         return np.concatenate(found)
 
-    scorer_data.report(directory, name, rows, prepare, compared)
+    scorer_data.report(directory, name, rows, prepare, compared, SIZES[way])
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ def report(
     rows: data.Rows,
     prepare: Callable[[int], Callable[[], object]],
     compared: Callable[[], Array],
+    sizes: tuple[int, ...] = BATCHES,
 ) -> None:
     """Time passes over all rows, print JSON with the median's `seconds` and `batch`, and write what is compared.
 
@@ -55,10 +56,11 @@ def report(
         rows: What `prepare` passes over.
         prepare: From rows of a call to a pass over all rows in ready-made batches.
         compared: Margins of the first COMPARED rows, (COMPARED, outputs).
+        sizes: Rows of a call to try.
     """
     np.save(directory / f"{name}.npy", compared())
     fastest, batch = float("inf"), 0
-    for size in BATCHES:
+    for size in sizes:
         if size > rows.shape.rows:
             continue
         run = prepare(size)

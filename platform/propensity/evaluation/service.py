@@ -184,7 +184,7 @@ def _evaluate(
     progress("evaluation", 1, steps)
     labels = count_labels(settings, as_ofs)
     window = HoldoutWindow.of_rows(test, (labels.at_least[0], labels.rows), built.dictionary, built.categories.names)
-    scorer = Scorer(artifact.model)
+    scorer = Scorer(artifact.model, threads=settings.threads)
     reached = scorer.examples_at_least(test)
     unseen = artifact.model.unseen_category_prior
     scores = {NET: window.align(reached[:, 0], scorer.category_index, unseen)}

@@ -192,7 +192,7 @@ class _Trial:
         in_window = built.examples.as_of == np.datetime64(as_of.replace(tzinfo=None), "us")
         test, training = built.examples.at(in_window), built.examples.at(~in_window)
         window = HoldoutWindow.from_examples(test, training, built.dictionary, built.categories.names)
-        scorer = Scorer(artifact.model)
+        scorer = Scorer(artifact.model, threads=self._settings.threads)
         scores = window.align(scorer.score_examples(test), scorer.category_index, artifact.model.unseen_category_prior)
         evaluations, gains = {NET: window.evaluate(scores)}, {}
         observer.progress(MEASURING, 2, steps)

@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from propensity.errors import ArtifactError
 from propensity.models.encoded_rows import EncodedRows
+from propensity.models.selection import select
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -88,8 +89,7 @@ class Encoder:
         """
         features = _within(features, self.n_features)
         values = squash(features.data)
-        column = self.feature_column[features.indices]
-        deep = _select(features, column, values, max(self.n_columns, 1))  # a net needs an input
+        deep = select(features, self.feature_column, values, max(self.n_columns, 1))  # a net needs an input
         deep.data /= self.column_scale[deep.indices]
         indptr, position, signals = seen_pairs(
             features,
@@ -230,7 +230,7 @@ def seen_pairs(
     """
     n_signals = int(feature_signal.max(initial=-1)) + 1
     slot = np.where(feature_signal >= 0, feature_position * n_signals + feature_signal, -1)
-    picked = _select(features, slot[features.indices], values, n_categories * n_signals)
+    picked = select(features, slot, values, n_categories * n_signals)
     picked.sort_indices()
     position = picked.indices // max(n_signals, 1)
     first = np.ones(len(position), bool)
@@ -251,7 +251,7 @@ def customer_matrix(
     n_signals = int(feature_customer.max(initial=-1)) + 1
     if n_signals == 0:
         return np.zeros((features.shape[0], 0), np.float32)
-    dense: npt.NDArray[np.float32] = _select(features, feature_customer[features.indices], values, n_signals).toarray()
+    dense: npt.NDArray[np.float32] = select(features, feature_customer, values, n_signals).toarray()
     return dense
 
 
@@ -281,20 +281,8 @@ def _described(
 def _within(features: csr_matrix, n_features: int) -> csr_matrix:
     if features.shape[1] <= n_features:
         return features
-    index = features.indices
-    return _select(features, np.where(index < n_features, index, -1), features.data, n_features)
-
-
-def _select(
-    features: csr_matrix, column: npt.NDArray[np.int32], values: npt.NDArray[np.float32], n_columns: int
-) -> csr_matrix:
-    """Return a CSR with each stored value moved to `column`; those at -1 go."""
-    keep = column >= 0
-    kept = np.concatenate(([0], np.cumsum(keep)))
-    return csr_matrix(
-        (values[keep], column[keep].astype(np.int32), kept[features.indptr]),
-        shape=(features.shape[0], n_columns),
-    )
+    index = np.arange(features.shape[1], dtype=np.int32)
+    return select(features, np.where(index < n_features, index, -1), features.data, n_features)
 
 
 def _nullable(array: npt.NDArray[np.int32]) -> pa.Array:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROW_BLOCK: Final = 128
 """Rows of a block: fewer pack a layer's weights too often for BLAS, more leave the second cache. Measured."""
-PAIR_BLOCK: Final = 512
+PAIR_BLOCK: Final = 1024
 """Pairs of a block, likewise."""
 PRIOR_SCALE: Final = 0.25
 """Log-odds of popularity lie between -9 and 0; times this they are of the size of the other inputs."""

@@ -6,7 +6,6 @@ number of threads.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +24,7 @@ from propensity.columns import (
 from propensity.errors import InputError
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.models.artifact import read_artifact
+from propensity.scoring.top_categories import highest
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,7 +52,7 @@ class Scorer:
         popularity: Mapping[int, float] | None = None,
         *,
         top_k: int = 20,
-        threads: int | None = None,
+        threads: int = 1,
     ) -> None:
         """Wrap a model.
 
@@ -61,14 +61,14 @@ class Scorer:
             popularity: Share of customers who bought in the last 30 days, by `category_index`, at the scoring
                 as_of; a category it lacks counts as bought by nobody. None takes the newest training as_of's.
             top_k: Length of `top_categories`; shorter when the model has fewer categories.
-            threads: That share the rows; None takes as many as there are processors for this process. Changes no bit.
+            threads: That share the rows of a call; changes no bit.
         """
         encoder = model.encoder
         self.model = model
         self.category_index = encoder.category_index
         self.categories = encoder.categories
         self._top_k = min(top_k, len(encoder.categories))
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads
         shares = np.zeros(int(encoder.category_index[-1]) + 1, np.float32)
         if popularity is None:
             shares[encoder.category_index] = model.popularity_default
@@ -84,7 +84,7 @@ class Scorer:
         popularity: Mapping[int, float] | None = None,
         *,
         top_k: int = 20,
-        threads: int | None = None,
+        threads: int = 1,
     ) -> Scorer:
         """Open an artifact; arguments as for Scorer.
 
@@ -119,7 +119,7 @@ class Scorer:
         features = csr_from_lists(pairs, self.model.encoder.n_features)
         reached = self._reached(features, self._prior, np.zeros(batch.num_rows, np.int32))
         scores = reached[:, 0]
-        top = _top(scores, self._top_k)
+        top = highest(scores, self._top_k)
         columns = {
             CUSTOMER_ID: batch.column(CUSTOMER_ID),
             EVENT_TIMESTAMP: batch.column(EVENT_TIMESTAMP),
@@ -158,16 +158,6 @@ class Scorer:
                 rows, prior, as_of_position[chunk], self.model.calibration, scores[chunk], self._threads
             )
         return scores
-
-
-def _top(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    """Return the positions of each row's k highest scores, highest first, equals by rising position."""
-    if k < scores.shape[1]:
-        best = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
-    else:
-        best = np.broadcast_to(np.arange(k), scores.shape)
-    order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(best, order, axis=1)
 
 
 def _lists(matrix: npt.NDArray[Any], kind: pa.DataType) -> pa.ListArray:
