@@ -18,6 +18,7 @@ from propensity.progress import Progress, silent
 from propensity.scoring.job import ScoringJob
 from propensity.scoring.local_engine import score_parts
 from propensity.scoring.manifests import Staging
+from propensity.scoring.output_forms import OutputForm
 from propensity.scoring.parts import parts_of
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.lake import Lake
@@ -61,18 +62,22 @@ def score(
         MissingSnapshotError: No snapshot was built for `as_of`.
         UnknownModelError: No such model, or none trained by `as_of`.
         ArtifactError: The artifact is damaged.
+        SettingsError: Full vectors are to be served online, and the output form keeps none.
 
     Side effects: one run in the lake's `category_propensity`, whole or not at all; the SQL views; its record, which is
     what publishes it. A scoring that was killed goes on where it was, with the created_timestamp it began with. When
-    the newest publication of `as_of` is of the same snapshot and model, nothing changes; when only an older one is, its
-    scores are published anew, since the newest counts.
+    the newest publication of `as_of` is of the same snapshot, model and output form, nothing changes; when only an
+    older one is, its scores are published anew, since the newest counts.
     """
     started = time.monotonic()
     check_region(settings)
     snapshot = find_snapshot(settings, as_of)
     model = model_for(settings, as_of) if model_version is None else find_model(settings, model_version)
     artifact = read_artifact(model.artifact)
-    inputs = fingerprint(settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k)
+    output = OutputForm.of(settings)
+    # The form counts where it isn't the one that runs had before there were others.
+    kept = () if output.name == "full" else (output.described(),)
+    inputs = fingerprint(settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k, *kept)
     lake = Lake(settings.lake)
     newest = _newest_publication(settings, as_of)
     if (
@@ -103,6 +108,7 @@ def score(
             "event_types": list(artifact.metadata.event_types),
             "snapshot": snapshot.run_id,
             "inputs": inputs,
+            "output": output.described(),
         },
     )
     refresh_views(settings)
@@ -153,6 +159,7 @@ def _write(
             n_categories=len(artifact.metadata.categories),
             n_classes=artifact.metadata.n_classes,
             top_k=settings.top_k,
+            output=OutputForm.of(settings),
         )
         scorer = job.open_scorer(settings, artifact.model)
         score_parts(settings, job, scorer, staging, parts_of(snapshot_rows(settings, snapshot)), progress)
