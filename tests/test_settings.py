@@ -64,6 +64,8 @@ def test_the_file_can_lie_elsewhere(monkeypatch, tmp_path):
         ({"training": {"dropout": 1}}, r"training\.dropout"),
         ({"training": {"learning_rate": 0}}, r"training\.learning_rate"),
         ({"training": {"cutoffs": 1}}, r"training\.cutoffs"),
+        ({"scoring": {"output": "some"}}, r"scoring\.output"),
+        ({"scoring": {"threshold": 0}}, r"scoring\.threshold"),
         ({"training": {"epoch": 1}}, r"training\.epoch"),
         ({"nonsense": 1}, "nonsense"),
     ],

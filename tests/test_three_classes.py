@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -229,6 +230,31 @@ def test_an_audience_can_be_of_buyers(platform):
     assert len(platform.audience("CATEGORY 00002", 20, event_type="purchase", minimum=least)) == 10
     with pytest.raises(LookupFailedError, match=r"aren't about 'purchas'. Did you mean 'purchase'\? .* view, purchase"):
         platform.audience("CATEGORY 00002", event_type="purchas")
+
+
+def test_smaller_output_forms_say_what_they_can_about_events(home, tmp_path):
+    copy = shutil.copytree(home, tmp_path / "home")
+    by_event = "FROM propensity_by_event ORDER BY customer_id, category, event_type"
+    full = platform_of(copy)
+    expected, buyers = full.sql(by_event), full.audience("CATEGORY 00002", 5, event_type="purchase")
+
+    compact = platform_of(copy, scoring={"output": "compact"}, online_full_vectors=False)
+    compact.score(AS_OF)
+    found = compact.sql(by_event)
+    assert found["event_type"].equals(expected["event_type"])
+    np.testing.assert_allclose(found["propensity"], expected["propensity"], atol=2.5e-4)
+    likely = compact.audience("CATEGORY 00002", 5, event_type="purchase")
+    np.testing.assert_allclose(likely["propensity"], buyers["propensity"], atol=2.5e-4)
+
+    scoring = {"output": "above_threshold", "threshold": 0.1}
+    above = platform_of(copy, scoring=scoring, online_full_vectors=False)
+    above.score(AS_OF)
+    views = expected[(expected["event_type"] == "view") & (expected["propensity"] >= np.float32(0.1))]
+    found = above.sql(by_event)
+    assert set(found["event_type"]) == {"view"}
+    assert found["propensity"].tolist() == views["propensity"].tolist()
+    with pytest.raises(LookupFailedError, match="'above_threshold': it keeps no propensities by event type"):
+        above.audience("CATEGORY 00002", 1, event_type="purchase")
 
 
 def test_on_the_command_line(home, monkeypatch, capfd):

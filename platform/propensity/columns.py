@@ -32,6 +32,12 @@ CLASS_PROPENSITIES: Final = "class_propensities"
 category for k = 2, then for k = 3, …; `propensities` is that of k = 1."""
 TOP_CATEGORIES: Final = "top_categories"
 TOP_PROPENSITIES: Final = "top_propensities"
+ABOVE_CATEGORIES: Final = "above_categories"
+ABOVE_PROPENSITIES: Final = "above_propensities"
+"""Only in the output form above_threshold: stable indices, rising, and propensities of the categories kept."""
+COMPACT_PROPENSITIES: Final = "compact_propensities"
+COMPACT_CLASS_PROPENSITIES: Final = "compact_class_propensities"
+"""Only in the output form compact: what stands for `propensities` and `class_propensities`, which SQL gives back."""
 
 # Lake tables.
 EVENTS: Final = "events"

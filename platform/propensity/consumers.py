@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from propensity.settings import Settings
+    from propensity.warehouse.runs import RunRecord
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def audience(
     Raises:
         UnknownCategoryError: The region has no such category.
         SettingsError: `n` is below 1.
-        LookupFailedError: The scores aren't about such an event type.
+        LookupFailedError: The scores aren't about such an event type, or the output form they were published in leaves
+            out customers who may belong to the audience.
         MissingSnapshotError: Nothing was published yet.
     """
     if n < 1:
@@ -103,9 +105,17 @@ def audience(
     check_region(settings)
     index = load_categories(settings).index_of(category, settings.region)
     _require_publication(settings)
-    above = 0 if event_type is None else _events_below(settings, event_type)
+    newest = _newest_publication(settings)
+    above = 0 if event_type is None else _events_below(settings, newest, event_type)
+    output = newest.detail.get("output", {"form": "full"})
+    form, threshold = output["form"], output.get("threshold", 0.0)
+    if form == "top_k" or (form == "above_threshold" and above):
+        kept = "each customer's likeliest categories only" if form == "top_k" else "no propensities by event type"
+        raise _incomplete(settings, newest, f"it keeps {kept}")
     first = f"{above - 1} * len(propensities) + 1"
     of_pair = f"class_propensities[{first} + position]" if above else "propensities[position + 1]"
+    if form == "above_threshold":
+        of_pair = "above_propensities[list_position(above_categories, category_index)]"
     query = f"""
         SELECT customer_id, {of_pair} AS propensity, event_timestamp AS as_of, model_version
         FROM propensity_latest
@@ -115,7 +125,11 @@ def audience(
         LIMIT $n
         """
     values = {"region": settings.region, "index": index, "minimum": minimum, "n": n}
-    return _answer(settings, lambda connection: connection.execute(query, values).df())
+    found = _answer(settings, lambda connection: connection.execute(query, values).df())
+    if len(found) < n and minimum < threshold:
+        kept = f"propensities of {threshold} or more only, which {len(found)} customers have"
+        raise _incomplete(settings, newest, f"it keeps {kept}: ask for no more, or for a minimum of {threshold}")
+    return found
 
 
 def run_sql(settings: Settings, query: str) -> pd.DataFrame:
@@ -168,9 +182,21 @@ def _require_publication(settings: Settings, *, online: bool = False) -> None:
         )
 
 
-def _events_below(settings: Settings, event_type: str) -> int:
-    """Return how many event types of the newest publication's labels are of less commitment than this one."""
-    newest = max(publications(settings), key=age_order)
+def _newest_publication(settings: Settings) -> RunRecord:
+    return max(publications(settings), key=age_order)
+
+
+def _incomplete(settings: Settings, newest: RunRecord, why: str) -> LookupFailedError:
+    as_of = "" if newest.as_of is None else newest.as_of.isoformat()
+    return LookupFailedError(
+        f"The audience isn't whole in run {newest.run_id} of region {settings.region!r}, whose output form is "
+        f"{newest.detail['output']['form']!r}: {why}. Or score again: PROPENSITY_SCORING__OUTPUT=full propensity score "
+        f"--as-of {as_of}"
+    )
+
+
+def _events_below(settings: Settings, newest: RunRecord, event_type: str) -> int:
+    """Return how many event types of the publication's labels are of less commitment than this one."""
     known = newest.detail.get("event_types", [])
     if event_type not in known:
         raise LookupFailedError(

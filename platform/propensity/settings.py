@@ -128,6 +128,21 @@ class LabelSettings(BaseModel):
         return len(self.event_types) + 1
 
 
+class ScoringSettings(BaseModel):
+    """What scoring keeps; see docs/scoring.md."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    output: Literal["full", "top_k", "above_threshold", "compact"] = Field(
+        "full",
+        description="What a run keeps beside each customer's top categories: full vectors, nothing, the categories "
+        "above a threshold, or full vectors in 12 bits a score.",
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="Least propensity that the output above_threshold keeps."
+    )
+
+
 SIMPLE_BASELINES: Final = ("global_popularity", "personal_frequency", "recency_weighted_frequency")
 
 
@@ -212,6 +227,7 @@ class Settings(BaseSettings):
     )
     top_k: Annotated[int, Field(ge=1)] = Field(20, description="Categories kept in top_categories and served online.")
     online_full_vectors: bool = Field(default=False, description="Serve the full propensity vector online too.")
+    scoring: ScoringSettings = Field(default_factory=ScoringSettings)
     max_bad_row_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.05, description="Share of quarantined rows above which an import stops and changes nothing."
     )

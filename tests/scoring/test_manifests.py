@@ -10,6 +10,7 @@ import pytest
 from propensity.features.snapshots import Snapshot
 from propensity.scoring.job import ScoringJob
 from propensity.scoring.manifests import Staging
+from propensity.scoring.output_forms import OutputForm
 from propensity.scoring.parts import Part
 
 AS_OF = datetime(2024, 8, 1, 4, tzinfo=UTC)
@@ -24,6 +25,7 @@ JOB = ScoringJob(
     n_categories=12,
     n_classes=2,
     top_k=5,
+    output=OutputForm("full"),
 )
 PART = Part(1, range(8192, 16384))
 
@@ -63,12 +65,19 @@ def test_a_part_counts_when_its_manifest_is_there(staging):
         {"region": "uk"},
         {"run_id": "scoring-2"},
         {"top_k": 4},
+        {"output": OutputForm("compact")},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_a_part_of_another_job_is_never_taken(staging, change):
     take(staging)
     assert not staging.has(dataclasses.replace(JOB, **change), PART)
+
+
+def test_a_part_of_another_threshold_is_never_taken(staging):
+    jobs = [dataclasses.replace(JOB, output=OutputForm("above_threshold", threshold)) for threshold in (0.01, 0.02)]
+    take(staging, job=jobs[0])
+    assert [staging.has(job, PART) for job in jobs] == [True, False]
 
 
 def test_a_part_of_other_rows_is_never_taken(staging):

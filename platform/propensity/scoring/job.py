@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from propensity.features.snapshots import Snapshot
     from propensity.models.model import Model
+    from propensity.scoring.output_forms import OutputForm
     from propensity.scoring.parts import Part
     from propensity.settings import Settings
 
-BATCH_VALUES: Final = 8_388_608
+BATCH_VALUES: Final = 4_194_304
 """Scores held at once by a worker, at most; it rounds them, sorts them and makes copies."""
 MOST_BATCH_ROWS: Final = 4_096
 ROW_GROUP_BYTES: Final = 33_554_432
@@ -47,6 +48,7 @@ class ScoringJob:
         n_categories: Of the model.
         n_classes: Of the model.
         top_k: Length of `top_categories`.
+        output: What is kept of the scores.
     """
 
     region: str
@@ -58,6 +60,7 @@ class ScoringJob:
     n_categories: int
     n_classes: int
     top_k: int
+    output: OutputForm
 
     @property
     def batch_rows(self) -> int:
@@ -67,12 +70,13 @@ class ScoringJob:
     @property
     def row_group_rows(self) -> int:
         """Rows after which a row group ends, with the batch that reaches them."""
-        return max(1, ROW_GROUP_BYTES // (4 * self.n_categories * (self.n_classes - 1) + 8 * self.top_k))
+        return max(1, ROW_GROUP_BYTES // (self.output.row_bytes(self.n_categories, self.n_classes) + 8 * self.top_k))
 
     @cached_property
     def schema(self) -> pa.Schema:
         """Of the files."""
-        return PROPENSITY_SCHEMA if self.n_classes == 2 else CLASS_PROPENSITY_SCHEMA
+        full = PROPENSITY_SCHEMA if self.n_classes == 2 else CLASS_PROPENSITY_SCHEMA
+        return pa.schema([*full, *self.output.fields(self.n_classes)])
 
     def open_scorer(self, settings: Settings, model: Model) -> Scorer:
         """Return a scorer with the snapshot's popularity as prior. Read-only.
@@ -87,16 +91,16 @@ class ScoringJob:
         """Yield the part's features in batches of `batch_rows`; raises as `read_snapshot`. Read-only."""
         return read_snapshot(settings, self.snapshot, self.batch_rows, part.rows)
 
-    def rows_of(self, scored: pa.RecordBatch) -> pa.RecordBatch:
-        """Return what `Scorer.score` gave as rows of the table, in `schema`."""
+    def rows_of(self, scorer: Scorer, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Score a batch of `read` and return rows of the table, in `schema` and in the output form."""
+        scored = scorer.score(batch)
         n = scored.num_rows
-        constant = {
+        found = dict(zip(scored.schema.names, scored.columns, strict=True))
+        found |= self.output.columns(found, scorer.category_index)
+        found |= {
             columns.CREATED_TIMESTAMP: pa.repeat(pa.scalar(self.created_timestamp, INSTANT), n),
             columns.REGION: pa.repeat(self.region, n),
             columns.MODEL_VERSION: pa.repeat(self.model_version, n),
             columns.RUN_ID: pa.repeat(self.run_id, n),
         }
-        return pa.RecordBatch.from_arrays(
-            [constant[name] if name in constant else scored.column(name) for name in self.schema.names],
-            schema=self.schema,
-        )
+        return pa.RecordBatch.from_arrays([found[name] for name in self.schema.names], schema=self.schema)

@@ -60,6 +60,7 @@ def described(job: ScoringJob) -> dict[str, str]:
         "artifact_sha256": job.artifact_sha256,
         "model_version": job.model_version,
         "top_k": str(job.top_k),
+        "output": json.dumps(job.output.described(), sort_keys=True),
     }
 
 

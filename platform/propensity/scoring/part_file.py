@@ -128,7 +128,7 @@ def score_part(
     row_group: list[pa.RecordBatch] = []
     held = 0
     for batch in batches:
-        rows = job.rows_of(scorer.score(batch))
+        rows = job.rows_of(scorer, batch)
         row_group.append(rows)
         held += rows.num_rows
         if held >= job.row_group_rows:

@@ -17,6 +17,7 @@ from propensity.scoring import local_engine, spark_engine
 from propensity.scoring.expiring import Expiry, expire_by_retention
 from propensity.scoring.job import ScoringJob
 from propensity.scoring.manifests import Staging
+from propensity.scoring.output_forms import OutputForm
 from propensity.scoring.parts import parts_of
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.lake import Lake
@@ -63,11 +64,12 @@ def score(
         UnknownModelError: No such model, or none trained by `as_of`.
         ArtifactError: The artifact is damaged.
         WarehouseLockedError: Another process is publishing in this region.
+        SettingsError: Full vectors are to be served online, and the output form keeps none.
 
     Side effects: one run in the lake's `category_propensity`, whole or not at all; the SQL views; its record, which is
     what publishes it; what the retention settings let expire. A scoring that was killed goes on where it was, with the
-    created_timestamp it began with. When the newest publication of `as_of` is of the same snapshot and model, nothing
-    changes; when only an older one is, its scores are published anew, since the newest counts.
+    created_timestamp it began with. When the newest publication of `as_of` is of the same snapshot, model and output
+    form, nothing changes; when only an older one is, its scores are published anew, since the newest counts.
     """
     check_region(settings)
     with alone_in_region(settings, SCORING):
@@ -80,7 +82,10 @@ def _score(settings: Settings, as_of: datetime, model_version: str | None, progr
     snapshot = find_snapshot(settings, as_of)
     model = model_for(settings, as_of) if model_version is None else find_model(settings, model_version)
     artifact = read_artifact(model.artifact)
-    inputs = fingerprint(settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k)
+    output = OutputForm.of(settings)
+    # The form counts where it isn't the one that runs had before there were others.
+    kept = () if output.name == "full" else (output.described(),)
+    inputs = fingerprint(settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k, *kept)
     lake = Lake(settings.lake)
     newest = newest_publication(settings, as_of)
     if (
@@ -111,6 +116,7 @@ def _score(settings: Settings, as_of: datetime, model_version: str | None, progr
             "event_types": list(artifact.metadata.event_types),
             "snapshot": snapshot.run_id,
             "inputs": inputs,
+            "output": output.described(),
         },
     )
     refresh_views(settings)
@@ -144,6 +150,7 @@ def _write(
             n_categories=len(artifact.metadata.categories),
             n_classes=artifact.metadata.n_classes,
             top_k=settings.top_k,
+            output=OutputForm.of(settings),
         )
         parts = parts_of(snapshot_rows(settings, snapshot))
         if settings.scoring_engine == "spark":

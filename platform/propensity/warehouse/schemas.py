@@ -65,3 +65,14 @@ PROPENSITY_SCHEMA = pa.schema(
 """Scores: `event_timestamp` is the as_of; `propensities` in the order of the model's categories."""
 CLASS_PROPENSITY_SCHEMA = PROPENSITY_SCHEMA.append(pa.field(columns.CLASS_PROPENSITIES, pa.list_(pa.float32())))
 """Scores of a model of more classes than two."""
+
+ABOVE_FIELDS = (
+    pa.field(columns.ABOVE_CATEGORIES, pa.list_(pa.int32())),
+    pa.field(columns.ABOVE_PROPENSITIES, pa.list_(pa.float32())),
+)
+"""What the output form above_threshold adds; the full vectors are null there."""
+COMPACT_STEPS = 4095
+"""A compact score q stands for the propensity (q / COMPACT_STEPS)**2; 12 bits."""
+COMPACT_FIELD = pa.field(columns.COMPACT_PROPENSITIES, pa.list_(pa.int16()))
+COMPACT_CLASS_FIELD = pa.field(columns.COMPACT_CLASS_PROPENSITIES, pa.list_(pa.int16()))
+"""What the output form compact adds, the second one for more classes than two; the full vectors are null there."""

@@ -1,4 +1,4 @@
--- One row per (customer, category) of propensity_latest.
+-- One row per (customer, category) of propensity_latest: every category, or those that the run's output form kept.
 CREATE OR REPLACE VIEW propensity_long AS
 SELECT
     scores.region,
@@ -15,9 +15,31 @@ FROM (
         event_timestamp,
         model_version,
         run_id,
-        unnest(propensities) AS propensity,
-        unnest(range(len(propensities))) AS position
+        category_index,
+        propensity
+    FROM (
+        SELECT
+            region,
+            customer_id,
+            event_timestamp,
+            model_version,
+            run_id,
+            unnest(propensities) AS propensity,
+            unnest(range(len(propensities))) AS position
+        FROM propensity_latest
+        WHERE propensities IS NOT NULL
+    ) AS vectors
+    JOIN model_categories USING (region, model_version, position)
+    UNION ALL
+    SELECT
+        region,
+        customer_id,
+        event_timestamp,
+        model_version,
+        run_id,
+        unnest(coalesce(above_categories, top_categories)) AS category_index,
+        unnest(coalesce(above_propensities, top_propensities)) AS propensity
     FROM propensity_latest
+    WHERE propensities IS NULL
 ) AS scores
-JOIN model_categories USING (region, model_version, position)
-JOIN categories ON categories.region = scores.region AND categories.category_index = model_categories.category_index
+JOIN categories ON categories.region = scores.region AND categories.category_index = scores.category_index
