@@ -150,7 +150,9 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=pytest.mark.slow if "left" in name else ()) for name in MOMENTS]
+)
 def test_an_expiry_that_was_killed_is_finished_by_the_next(platform, moment):
     first, second, third = ids(platform)
     before, feast = by_sql(platform), by_feast(platform)
@@ -216,7 +218,7 @@ READER = """
 def test_readers_never_see_half_a_run(platform):
     with child.start(platform.home, READER, lock_timeout_seconds=60) as reader:
         assert reader.stdout.readline() == "reading\n"
-        for top_k in (1, 2, 1):
+        for top_k in (1, 2):
             other = shop.settings_of(
                 platform.home, top_k=top_k, retention={"runs_per_as_of": 1}, lock_timeout_seconds=60
             )

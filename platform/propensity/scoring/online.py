@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from propensity import columns
 from propensity.errors import PublicationError
@@ -80,6 +80,14 @@ def _is_due(published: Sequence[RunRecord], run: RunRecord, views: Sequence[str]
     return online.run_id == run.run_id and not set(views) <= set(online.detail.get("online_views", []))
 
 
+@runtime_checkable
+class _WritesArrow(Protocol):
+    """An online store that needs no Python object per number, such as the one feature_store.yaml names."""
+
+    def write_arrow(self, config: Any, table: Any, batch: pa.RecordBatch) -> None:
+        """Write a batch of a view's source."""
+
+
 @dataclass(frozen=True)
 class _OnlineView:
     """A feature view, and the store behind it."""
@@ -121,6 +129,10 @@ class _OnlineView:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write a batch, whole or not at all."""
+        online_store = getattr(self.provider, "online_store", None)
+        if isinstance(online_store, _WritesArrow):
+            online_store.write_arrow(self.store.config, self.view, batch)
+            return
         self.provider.online_write_batch(self.store.config, self.view, self.rows(batch), None)
 
     def holds_last_of(self, batch: pa.RecordBatch) -> bool:
