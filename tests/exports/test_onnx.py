@@ -13,6 +13,7 @@ from propensity.errors import ExportError, RuntimeMissingError
 from propensity.exports import onnx_format, onnx_graph
 from propensity.exports.checking import TOLERANCE, compare, made_up_rows
 from propensity.exports.service import write_export
+from propensity.exports.signature import Tensor
 from propensity.models.artifact import read_artifact
 from propensity.scoring.scorer import Scorer
 from tests.exports.many_models import SHAPES, model_of
@@ -138,6 +139,26 @@ def test_large_weights_go_into_a_file_of_their_own(artifacts, tmp_path, monkeypa
     # Moved, it takes its weights along.
     (tmp_path / "large").rename(tmp_path / "moved")
     assert compare(artifacts[2].model, onnx_format.load(tmp_path / "moved")) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_weights_beyond_what_protobuf_holds(tmp_path):
+    rows, width = 2_300_000, 256
+    with (tmp_path / "weight").open("wb") as file:
+        file.truncate(rows * width * 4)
+    weight = np.memmap(tmp_path / "weight", np.float32, "r+", shape=(rows, width))
+    weight[-1] = 99.0
+    graph, read = onnx_graph.Graph(), Tensor(name="row", dtype="int64", shape=("n",), meaning="")
+    found = Tensor(name="weight_of_row", dtype="float32", shape=("n", width), meaning="")
+    graph.write(
+        tmp_path / "large.onnx", [read], {found: graph.add("Gather", graph.weight("weight", weight), "row")}, {}
+    )
+    assert (tmp_path / "large.onnx.data").stat().st_size > 2**31
+    session = onnxruntime.InferenceSession(str(tmp_path / "large.onnx"))
+    (values,) = session.run(None, {"row": np.array([0, rows - 1])})
+    assert values[:, 0].tolist() == [0.0, 99.0]
+    for path in tmp_path.iterdir():  # pytest keeps what is there
+        path.unlink()
 
 
 def test_a_graph_of_another_model_is_refused(artifacts, tmp_path):
