@@ -532,7 +532,7 @@ def test_exports_by_command_line(call, fails, home, tmp_path):
         file.write(b" ")
     line = fails(home, "models", "check-export", str(target))
     assert f"{target / 'propensity.onnx'} is damaged" in line
-    assert line.endswith(f"Export it again: propensity models export {version} --to DIRECTORY")
+    assert line.endswith(f"Export it again: propensity models export {version} --format onnx --to DIRECTORY")
     assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["exports"]
 
 

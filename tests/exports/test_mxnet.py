@@ -48,7 +48,7 @@ def test_the_graph_says_what_the_scorer_says(exported):
     expected = Scorer(model).examples_at_least(TEST)
     found = run(exported, TEST.features)
     np.testing.assert_allclose(found["propensities"], expected[:, 0], atol=TOLERANCE)
-    assert np.ptp(expected[:, 0]) > 0.5  # or a constant would do
+    assert expected[:, 0].std(axis=0).max() > 0.05  # or a constant would do
     if model.n_classes == 3:
         np.testing.assert_allclose(found["class_propensities"], expected[:, 1], atol=TOLERANCE)
     assert 0 < export.signature.largest_difference < TOLERANCE / 2

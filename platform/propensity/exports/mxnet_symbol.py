@@ -142,14 +142,16 @@ def _own(
     sym, encoder = mx.sym, model.encoder
     row, position = given[PAIR_ROW], given[PAIR_POSITION]
     signals = _standardised(symbols, given[PAIR_SIGNALS], "signal", encoder.signal_mean, encoder.signal_std)
+    customer = None
+    if CUSTOMER in given:
+        customer = _standardised(symbols, given[CUSTOMER], CUSTOMER, encoder.customer_mean, encoder.customer_std)
     last = []
     for number, (flow, net) in enumerate(zip(hidden, folded.nets, strict=True)):
         name = f"net{number}_aligned"
         of_row = symbols.dense(
             symbols.dense(flow, f"{name}_context", *net.context), f"{name}_of_context", net.of_context
         )
-        if CUSTOMER in given:
-            customer = _standardised(symbols, given[CUSTOMER], name, encoder.customer_mean, encoder.customer_std)
+        if customer is not None:
             of_row = of_row + symbols.dense(customer, f"{name}_of_customer", net.of_customer)
         popular = symbols.dense(prior, f"{name}_of_prior", net.of_prior)
         of_category = popular + symbols.weight(f"{name}_of_category", net.of_category)

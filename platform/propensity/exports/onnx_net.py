@@ -143,16 +143,13 @@ def _own(graph: Graph, last: Sequence[str], pairs: Pairs, signals: str, output: 
 
 def _calibrated(graph: Graph, margins: str, seen: str, pairs: Pairs, folded: Folded) -> str:
     """Add the calibrated margins, (rows * n_categories, K - 1); see `Calibration.apply`."""
-    (unseen_slope, seen_slope), (unseen_shift, seen_shift) = (
-        tuple(
-            graph.weight(f"calibration.{group}.{name}", array)
-            for group, array in zip(("unseen", "seen"), arrays, strict=True)
-        )
-        for name, arrays in (("slope", folded.slope), ("shift", folded.shift))
+    slopes, shifts = (
+        [graph.weight(f"calibration.{name}.{group}", array[i]) for i, group in enumerate(("unseen", "seen"))]
+        for name, array in (("slope", folded.slope), ("shift", folded.shift))
     )
     by_row = graph.constant([-1, *folded.shift.shape[1:]])
-    unseen = graph.add("Add", graph.add("Reshape", graph.add("Mul", margins, unseen_slope), by_row), unseen_shift)
-    own = graph.add("Add", graph.add("Mul", seen, seen_slope), graph.add("Gather", seen_shift, pairs.position))
+    unseen = graph.add("Add", graph.add("Reshape", graph.add("Mul", margins, slopes[0]), by_row), shifts[0])
+    own = graph.add("Add", graph.add("Mul", seen, slopes[1]), graph.add("Gather", shifts[1], pairs.position))
     # No cell comes twice: ONNX Runtime's threads race for one that does.
     cells = graph.add("Unsqueeze", pairs.cell, graph.constant(1))
     everywhere = graph.add("Reshape", unseen, graph.constant([-1, folded.n_upper]))

@@ -63,17 +63,17 @@ def entries(graph: Graph, encoder: Encoder, indices: str, offsets: str, values: 
     value = graph.cast(values, np.float64)
     magnitude = graph.add("Log", graph.add("Add", graph.add("Abs", value), graph.cast(one, np.float64)))
     squashed = graph.cast(graph.add("Mul", graph.add("Sign", value), magnitude), np.float32)
-    # An entry's row is the number of rows that end at it or before. Several end at one place where some are empty.
-    ends = graph.add("Slice", offsets, one, graph.constant(END))
-    marks = graph.filled(graph.add("Add", nnz, one), 0, np.int64)
-    ones = graph.add("Expand", one, graph.add("Shape", ends))
-    ended = graph.add(
-        "CumSum", graph.add("ScatterElements", marks, ends, ones, axis=0, reduction="add"), graph.scalar(0)
-    )
+    # A mark at each row's first value says how far the row is from the last one with any: they add up to the rows.
+    starts = graph.add("Slice", offsets, graph.constant(0), graph.constant(-1))
+    stops = graph.add("Slice", offsets, one, graph.constant(END))
+    with_any = graph.add("Squeeze", graph.add("NonZero", graph.add("Less", starts, stops)), graph.constant(0))
+    before = graph.add("Slice", graph.add("Concat", graph.constant(0), with_any, axis=0), *map(graph.constant, (0, -1)))
+    firsts, steps = graph.add("Gather", starts, with_any), graph.add("Sub", with_any, before)
+    marks = graph.add("ScatterElements", graph.filled(nnz, 0, np.int64), firsts, steps, axis=0)
     return Entries(
         feature=graph.add("Min", indices, graph.constant(encoder.n_features)),
         squashed=squashed,
-        row=graph.add("Slice", ended, graph.constant(0), nnz),
+        row=graph.add("CumSum", marks, graph.scalar(0)),
         offsets=offsets,
         n_rows=graph.add("Sub", graph.add("Shape", offsets), one),
     )
@@ -140,18 +140,20 @@ def seen_pairs(graph: Graph, read: Entries, encoder: Encoder) -> Pairs:
     entry, position, _ = _select(graph, read, "aligned.position", encoder.feature_position)
     row = graph.add("Gather", read.row, entry)
     cell = graph.add("Add", _times(graph, row, n_categories), position)
-    ones = graph.add("Expand", graph.constant(1), graph.add("Shape", cell))
-    no_cells = graph.filled(_times(graph, read.n_rows, n_categories), 0, np.int64)
-    seen = graph.add("ScatterElements", no_cells, cell, ones, axis=0)
+    ones = graph.add("Expand", graph.cast(graph.constant(1), np.int32), graph.add("Shape", cell))
+    no_cells = graph.filled(_times(graph, read.n_rows, n_categories), 0, np.int32)
+    # A cell comes once for each of its signals; only with a reduction may it.
+    seen = graph.add("ScatterElements", no_cells, cell, ones, axis=0, reduction="max")
     seen_cell = graph.add("Squeeze", graph.add("NonZero", seen), graph.constant(0))
     width = graph.constant(n_categories)
     pairs = {"row": graph.add("Div", seen_cell, width), "position": graph.add("Mod", seen_cell, width)}
     if n_signals == 0:
         return Pairs(seen_cell, **pairs, signals=None)
-    number = graph.add("Sub", graph.add("CumSum", seen, graph.scalar(0)), graph.constant(1))
+    count = graph.cast(graph.add("Gather", graph.add("CumSum", seen, graph.scalar(0)), cell), np.int64)
+    number = graph.add("Sub", count, graph.constant(1))
     signal_of = graph.weight("aligned.signal", _with_unknown(encoder.feature_signal))
     signal = graph.add("Gather", signal_of, graph.add("Gather", read.feature, entry))
-    slot = graph.add("Add", _times(graph, graph.add("Gather", number, cell), n_signals), signal)
+    slot = graph.add("Add", _times(graph, number, n_signals), signal)
     n_pairs = graph.add("Shape", seen_cell)
     signals = _spread(graph, graph.add("Gather", read.squashed, entry), slot, n_pairs, n_signals)
     standardised = _standardised(graph, "aligned", signals, encoder.signal_mean, encoder.signal_std)

@@ -99,7 +99,8 @@ def check_export(settings: Settings, directory: Path) -> Export:
     """
     signature = read_signature(directory)
     module = _format(signature.format)
-    again = f"Export it again: propensity models export {signature.model_version} --to DIRECTORY"
+    named = f"{signature.model_version} --format {signature.format}"
+    again = f"Export it again: propensity models export {named} --to DIRECTORY"
     for name, expected in signature.files.items():
         if name != Path(name).name or not (directory / name).is_file():
             raise ExportError(f"{directory}: {name} is missing. {again}")
