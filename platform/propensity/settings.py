@@ -129,7 +129,7 @@ class LabelSettings(BaseModel):
 
 
 class ScoringSettings(BaseModel):
-    """What scoring keeps; see docs/scoring.md."""
+    """What scores, and what it keeps; see docs/scoring.md."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -140,6 +140,15 @@ class ScoringSettings(BaseModel):
     )
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="Least propensity that the output above_threshold keeps."
+    )
+    engine: Literal["local", "spark"] = Field(
+        "local", description="What scores: this machine's cores, or a Spark cluster that sees the home."
+    )
+    spark_master: str | None = Field(
+        None, description="URL of Spark's master. None takes spark-submit's, else this machine's cores."
+    )
+    spark: dict[str, str] = Field(
+        default_factory=dict, description='Options of Spark by their names, e.g. {"spark.executor.memory": "4g"}.'
     )
 
 
@@ -216,15 +225,6 @@ class Settings(BaseSettings):
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
-    scoring_engine: Literal["local", "spark"] = Field(
-        "local", description="What scores: this machine's cores, or a Spark cluster that sees the home."
-    )
-    spark_master: str | None = Field(
-        None, description="URL of Spark's master. None takes spark-submit's, else this machine's cores."
-    )
-    spark: dict[str, str] = Field(
-        default_factory=dict, description='Options of Spark by their names, e.g. {"spark.executor.memory": "4g"}.'
-    )
     top_k: Annotated[int, Field(ge=1)] = Field(20, description="Categories kept in top_categories and served online.")
     online_full_vectors: bool = Field(default=False, description="Serve the full propensity vector online too.")
     scoring: ScoringSettings = Field(default_factory=ScoringSettings)

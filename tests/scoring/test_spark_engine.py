@@ -15,6 +15,7 @@ from propensity.errors import EngineError, RuntimeMissingError
 from propensity.features.snapshots import find_snapshot
 from propensity.scoring import service
 from propensity.scoring.parts import parts_of
+from propensity.settings import ScoringSettings
 from tests import shop
 from tests.scoring.large_snapshot import (
     as_of_of,
@@ -28,7 +29,7 @@ from tests.scoring.large_snapshot import (
 
 CUSTOMERS = 60_000
 PARTS = [part.name for part in parts_of(CUSTOMERS)]
-HERE = {"PROPENSITY_SCORING_ENGINE": "spark", "PROPENSITY_SPARK_MASTER": "local[2]"}
+HERE = {"PROPENSITY_SCORING__ENGINE": "spark", "PROPENSITY_SCORING__SPARK_MASTER": "local[2]"}
 
 needs_spark = pytest.mark.skipif(
     importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
@@ -65,7 +66,7 @@ def wait_for_parts(running, home, parts):
 
 def test_without_spark_the_error_says_how_to_get_it(finished_home, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyspark", None)
-    settings = shop.settings_of(finished_home, top_k=3, scoring_engine="spark")
+    settings = shop.settings_of(finished_home, top_k=3, scoring=ScoringSettings(engine="spark"))
     with pytest.raises(RuntimeMissingError, match=r"make spark"):
         service.score(settings, as_of_of(settings))
 
@@ -89,7 +90,7 @@ def test_spark_goes_on_where_the_local_engine_was_killed_to_the_same_bytes(home,
 
 @needs_spark
 def test_what_a_worker_raises_is_told_in_a_line(home):
-    settings = shop.settings_of(home, top_k=4, scoring_engine="spark", spark_master="local[1]")
+    settings = shop.settings_of(home, top_k=4, scoring=ScoringSettings(engine="spark", spark_master="local[1]"))
     file = feature_file(settings, find_snapshot(settings, as_of_of(settings)), "purchases")
     content = bytearray(file.read_bytes())
     content[1000 : len(content) // 2] = bytes(len(content) // 2 - 1000)
@@ -109,7 +110,7 @@ def test_on_a_cluster_a_killed_worker_a_killed_driver_and_speculation_leave_ever
 
     speculative = '{"spark.speculation": "true", "spark.speculation.quantile": "0.1", "spark.driver.host": "127.0.0.1"}'
     with Cluster(tmp_path / "cluster") as cluster:
-        options = HERE | {"PROPENSITY_SPARK_MASTER": cluster.master, "PROPENSITY_SPARK": speculative}
+        options = HERE | {"PROPENSITY_SCORING__SPARK_MASTER": cluster.master, "PROPENSITY_SCORING__SPARK": speculative}
         running = start(home, **options)
         wait_for_parts(running, home, 1)
         cluster.kill_a_worker()

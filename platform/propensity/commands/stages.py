@@ -162,7 +162,7 @@ def score(
     region: RegionOption = None,
 ) -> None:
     """Score the snapshot of the as_of, publish the propensities and put them online."""
-    platform = platform_of(home, region, scoring_engine=engine, spark_master=master)
+    platform = platform_of(home, region, scoring={"engine": engine, "spark_master": master})
     with stage("score") as (done, observer):
         result = platform.score(as_of, model, observer.progress)
         done.append(

@@ -153,7 +153,7 @@ def _write(
             output=OutputForm.of(settings),
         )
         parts = parts_of(snapshot_rows(settings, snapshot))
-        if settings.scoring_engine == "spark":
+        if settings.scoring.engine == "spark":
             spark_engine.score_parts(settings, job, artifact.directory, staging, parts, progress)
         else:
             local_engine.score_parts(settings, job, job.open_scorer(settings, artifact.model), staging, parts, progress)

@@ -44,7 +44,7 @@ OPTIONS: Final = {
     "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
     "spark.executorEnv.TZ": "UTC",
 }
-"""Unless the settings' `spark` says otherwise."""
+"""Unless the setting `scoring.spark` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def score_parts(
     """Score and write those of the parts that the staging directory doesn't have yet, on Spark.
 
     Args:
-        settings: `spark_master` and `spark`.
+        settings: `scoring.spark_master` and `scoring.spark`.
         job: The run.
         artifact: The model's directory.
         staging: Prepared.
@@ -189,10 +189,10 @@ def _context(settings: Settings, name: str) -> Iterator[Any]:
     # Workers on this machine run the same Python, with the same packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     conf = pyspark.SparkConf().setAppName(name)
-    if settings.spark_master is not None:
-        conf.setMaster(settings.spark_master)
+    if settings.scoring.spark_master is not None:
+        conf.setMaster(settings.scoring.spark_master)
     conf.setIfMissing("spark.master", "local[*]")
-    for option, value in (OPTIONS | settings.spark).items():
+    for option, value in (OPTIONS | settings.scoring.spark).items():
         conf.set(option, value)
     try:
         context = pyspark.SparkContext(conf=conf)
