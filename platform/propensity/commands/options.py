@@ -30,15 +30,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 CsvOption = Annotated[Path | None, typer.Option("--csv", help="Write CSV to this file; - is standard output.")]
 
 
-def platform_of(home: Path | None, region: str | None, **groups: dict[str, Any]) -> Platform:
-    """Return the platform of these flags, some in a group of settings; None leaves a setting to other sources.
+def platform_of(home: Path | None, region: str | None, **groups: Any) -> Platform:
+    """Return the platform of these flags; what is None comes from elsewhere, as other settings do.
+
+    Args:
+        home: Setting `home`.
+        region: Setting `region`.
+        groups: Flags by the names of a group's settings, such as `scoring={"engine": "spark"}`.
 
     Raises:
         SettingsError: A setting is unknown or out of range.
     """
     from propensity.api import Platform  # noqa: PLC0415 - half a second that `--help` needn't wait for
 
-    given = {
+    given: dict[str, Any] = {
         name: {flag: value for flag, value in flags.items() if value is not None} for name, flags in groups.items()
     }
     return Platform(home=home, region=region, **given)
