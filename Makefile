@@ -5,7 +5,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 export TZ := UTC
 
-.PHONY: help install demo test test-all lint format bench docs clean check-system
+.PHONY: help install demo spark test test-all lint format bench docs clean check-system
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -14,6 +14,12 @@ install: .venv/.installed ## Set up .venv from requirements.lock
 
 demo: install ## Run the whole job on Complete Journey and print what it found
 	@$(BIN)/propensity demo
+
+spark: install ## Add Spark to .venv, for scoring on a cluster
+	@command -v java >/dev/null || { echo "error: Spark needs Java 17. On Debian: apt-get install openjdk-17-jre-headless"; exit 1; }
+	@echo "Installing requirements-spark.lock into .venv (about 0.5 GB)"
+	@# Spark comes as a source archive, which setuptools of the lock packs.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes -r requirements-spark.lock
 
 test: install ## Run the tests
 	$(BIN)/pytest -n 2 --dist loadfile -q
