@@ -16,7 +16,7 @@ from propensity.scoring.scorer import Scorer
 from propensity.training import networks
 from propensity.training.batches import batch_of
 from propensity.training.encoded_examples import encode
-from propensity.training.multilabel_loss import margins
+from tests.training.added_up import margins
 from tests.training.planted import CATEGORIES, examples, fitted, write
 
 N = len(CATEGORIES)

@@ -48,6 +48,16 @@ def test_threads_can_be_set():
     assert mx.nd.dot(mx.nd.ones((64, 64)), mx.nd.ones((64, 64))).sum().asscalar() == 64**3
 
 
+@pytest.mark.parametrize(("before", "calls"), [(None, []), (2, [1, 2])])
+def test_one_thread_is_for_the_block_only(monkeypatch, before, calls):
+    seen = []
+    monkeypatch.setattr(mxnet_runtime, "_set_threads", seen.append)
+    monkeypatch.setattr(mxnet_runtime, "_threads", before)
+    with mxnet_runtime.one_thread():
+        assert seen == calls[:1]
+    assert seen == calls
+
+
 def test_import_and_lazy_adam_say_nothing():
     code = """if True:
         from propensity.training.mxnet_runtime import mx

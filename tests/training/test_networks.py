@@ -13,10 +13,11 @@ from propensity.training.batches import batch_of
 from propensity.training.descent import multilabel_log_loss
 from propensity.training.encoded_examples import encode
 from propensity.training.encoding import fit_encoder
-from propensity.training.multilabel_loss import loss_and_gradients, margins
+from propensity.training.multilabel_loss import loss_and_gradients
 from propensity.training.mxnet_runtime import mx
 
 from . import numpy_forward
+from .added_up import margins
 from .planted import CATEGORIES, CROSS, dictionary, examples
 
 both_nets = pytest.mark.parametrize("network", sorted(networks.NETWORKS))

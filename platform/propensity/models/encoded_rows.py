@@ -54,8 +54,8 @@ class EncodedRows:
             self.customer[rows],
             self.cross[rows],
             indptr,
-            self.pair_position[pairs],
-            self.pair_signals[pairs],
+            self.pair_position.take(pairs),
+            self.pair_signals.take(pairs, axis=0),
         )
 
     def slice(self, start: int, stop: int) -> EncodedRows:

@@ -15,7 +15,7 @@ from propensity.errors import TrainingError
 from propensity.models.calibration import class_probabilities
 from propensity.models.forward import ROW_BLOCK
 from propensity.models.forward_pass import ForwardPass
-from propensity.training import networks
+from propensity.training import mxnet_runtime, networks
 from propensity.training.batches import Batches
 from propensity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from propensity.training.multilabel_loss import loss_and_gradients
@@ -251,8 +251,9 @@ def _step(net: Any, trainer: Any, batch: Batch) -> float:
         summands = net(batch)
     loss, gradients = loss_and_gradients(summands, batch)
     net.backward(gradients)
-    # MXNet moves the dense weights one after the other, each in less time than its threads take to meet.
-    with beside(partial(net.step, trainer.learning_rate)):
+    # MXNet moves the dense weights one after the other, each in less time than its threads take to meet; they would
+    # also wait for the cores that move the sparse ones.
+    with beside(partial(net.step, trainer.learning_rate)), mxnet_runtime.one_thread():
         # A batch without seen pairs leaves no gradient in the aligned and cross parts: they stay as they are.
         trainer.step(1, ignore_stale_grad=True)
     return loss

@@ -39,24 +39,38 @@ PRODUCTS: Final = 8
 class OwnHistory(Protocol):
     """What a seen pair's own history says, worked out block after block: `pair_layers.PairLayers`."""
 
-    def forward(self) -> Floats:
-        """Return it, float32, (P, K - 1)."""
-
     def there_and_back(self, loss: Callable[[slice, slice, Floats], Floats], products: int) -> Any:
         """Hand it to `loss`, block after block, and return the gradients of what it came from."""
 
 
 @dataclass(frozen=True)
 class Summands:
-    """Summands of the margins of B rows, or the loss's gradients by them.
+    """Summands of the margins of B rows.
 
     margins[b, k, n] = head[b, k, n] + prior_scale[k] * prior[b, n], and on seen pairs `own`, on the others `crossed`.
 
     Attributes:
         head: float32, (B, (K - 1) * N).
         prior_scale: float32, (1, K - 1, 1).
-        own: An OwnHistory, or what its `there_and_back` returned; None where no pair is seen.
+        own: What a seen pair's own history says; None where no pair is seen.
         crossed: What the history in other categories says, float32, (B, (K - 1) * N); None without a cross part.
+    """
+
+    head: Floats
+    prior_scale: Floats
+    own: OwnHistory | None
+    crossed: Floats | None
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The loss's gradients by the summands of the margins.
+
+    Attributes:
+        head: As in Summands.
+        prior_scale: As in Summands.
+        own: What `OwnHistory.there_and_back` returned; None without one.
+        crossed: As in Summands.
     """
 
     head: Floats
@@ -65,16 +79,7 @@ class Summands:
     crossed: Floats | None
 
 
-def margins(summands: Summands, batch: Batch) -> Floats:
-    """Add up the margins, (B, K - 1, N), as `loss_and_gradients` does for itself."""
-    arrays = _arrays(summands, batch, None if summands.own is None else summands.own.forward())
-    out: Floats = np.empty_like(arrays[0])
-    for row in range(len(out)):
-        _add_up(row, *arrays, out[row])
-    return out
-
-
-def loss_and_gradients(summands: Summands, batch: Batch) -> tuple[float, Summands]:
+def loss_and_gradients(summands: Summands, batch: Batch) -> tuple[float, Gradients]:
     """Return the pairs' mean log loss, and gradients of their sum over categories and mean over rows.
 
     The loss of a pair is log(1 + sum_j e^margin_j) - margin_label, its gradient p_k - 1[k = label]. It is summed over
@@ -114,7 +119,7 @@ def loss_and_gradients(summands: Summands, batch: Batch) -> tuple[float, Summand
     else:
         by_pairs = summands.own.there_and_back(block, products)
     of_scale = scale_gradient.sum(axis=0, dtype=np.float64).astype(np.float32).reshape(1, n_out, 1)
-    gradients = Summands(gradient.reshape(n_rows, -1), of_scale, by_pairs, summands.crossed)
+    gradients = Gradients(gradient.reshape(n_rows, -1), of_scale, by_pairs, summands.crossed)
     return float(losses.sum()) / (n_rows * n_categories), gradients
 
 

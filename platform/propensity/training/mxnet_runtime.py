@@ -44,6 +44,8 @@ _REMOVED_FROM_NUMPY: Final[dict[str, Any]] = {
     "round_": np.round,
     "row_stack": np.vstack,
 }
+_threads: int | None = None
+"""As `set_threads` set them."""
 _REMOVED_FINANCIAL: Final = ("fv", "ipmt", "irr", "mirr", "nper", "npv", "pmt", "ppmt", "pv", "rate")
 
 
@@ -92,6 +94,25 @@ def set_threads(threads: int) -> None:
 
     Sums are split over threads, so equal seeds give equal nets for an equal thread count only.
     """
+    global _threads  # noqa: PLW0603 - MXNet doesn't say how many there are
+    _threads = threads
+    _set_threads(threads)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep MXNet's operators in their caller's thread for the length of the block, if `set_threads` was called."""
+    if _threads is None:
+        yield
+        return
+    _set_threads(1)
+    try:
+        yield
+    finally:
+        _set_threads(_threads)
+
+
+def _set_threads(threads: int) -> None:
     mx.base.check_call(mx.base._LIB.MXSetNumOMPThreads(ctypes.c_int(threads)))  # noqa: SLF001 - not wrapped
 
 

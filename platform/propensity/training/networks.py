@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from propensity.training.encoding import ROW_LENGTH
-from propensity.training.multilabel_loss import Summands
+from propensity.training.multilabel_loss import Gradients, Summands
 from propensity.training.mxnet_runtime import mx, view
 from propensity.training.network_parts import AlignedPart, DeepPart, Head
 from propensity.training.pair_layers import PairLayers, PairWeights
@@ -84,7 +84,7 @@ class FeedForward(gluon.Block):  # type: ignore[misc,name-defined]
         head, prior_scale = map(view, self._outputs)
         return Summands(head, prior_scale, own=None, crossed=None)
 
-    def backward(self, gradients: Summands) -> None:
+    def backward(self, gradients: Gradients) -> None:
         """Compute all gradients, given those by the summands."""
         self._back(gradients.head, gradients.prior_scale)
 
@@ -138,7 +138,7 @@ class CategoryAligned(FeedForward):
             self._cross_rows, crossed = batch.cross, self.cross.product(batch.cross)
         return Summands(head, prior_scale, pairs, crossed)
 
-    def backward(self, gradients: Summands) -> None:
+    def backward(self, gradients: Gradients) -> None:
         """Compute all gradients, given those by the summands."""
         if self._cross_rows is not None and gradients.crossed is not None:
             self._crossed = self._cross_rows, gradients.crossed

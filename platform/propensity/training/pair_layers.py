@@ -89,19 +89,6 @@ class PairLayers:
     batch: Batch
     masks: list[Masks]
 
-    def forward(self) -> Floats:
-        """Return what the pairs' own history says, float32, (P, K - 1)."""
-        own = np.empty((len(self.batch.pair_position), len(self.weights.output_bias)), np.float32)
-
-        def of_group(_group: int) -> Callable[[slice, slice], None]:
-            def block(_rows: slice, pairs: slice) -> None:
-                own[pairs] = self._ahead(pairs)[1]
-
-            return block
-
-        self._in_blocks(of_group, 0)
-        return own
-
     def there_and_back(self, loss: Callable[[slice, slice, Floats], Floats], products: int) -> PairWeights:
         """Take all pairs through the layers, the loss and back, and return the gradients by the weights.
 

@@ -45,7 +45,9 @@ class SparseRows:
     def of(cls, rows: csr_matrix) -> SparseRows:
         """Sort rows by column too."""
         by_column = rows.tocsc()
-        return cls(rows, by_column, np.flatnonzero(np.diff(by_column.indptr)).astype(np.int32))
+        # Of truth values, which numpy counts and finds many times as fast as those of numbers.
+        filled = by_column.indptr[1:] != by_column.indptr[:-1]
+        return cls(rows, by_column, np.flatnonzero(filled).astype(np.int32))
 
     def __len__(self) -> int:
         """Return the number of rows."""
