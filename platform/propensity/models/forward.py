@@ -63,7 +63,8 @@ class Workspace:
         margins: (ROW_BLOCK, K - 1, N).
         customer: Customers' own signals, (ROW_BLOCK, n_customer_signals).
         context: (ROW_BLOCK, n_context).
-        of_row: What a row adds to its pairs' first layer, and a part of it, (2, ROW_BLOCK, h1).
+        of_row: What a row adds to its pairs' first layer, (ROW_BLOCK, h1).
+        of_customer: The part of it that comes from the customer's own signals.
         signals: For a block of pairs that isn't full, (PAIR_BLOCK, n_signals).
         pair_layers: Hidden layers of the category-aligned part, each (PAIR_BLOCK, width).
     """
@@ -80,7 +81,7 @@ class Workspace:
         self.layers = [zeros(ROW_BLOCK, width) for width in hidden]
         self.margins = zeros(ROW_BLOCK, *margins)
         self.customer, self.context = zeros(ROW_BLOCK, customer), zeros(ROW_BLOCK, context)
-        self.of_row = zeros(2, ROW_BLOCK, pair_hidden[0] if pair_hidden else 0)
+        self.of_row, self.of_customer = (zeros(ROW_BLOCK, pair_hidden[0] if pair_hidden else 0) for _ in range(2))
         self.signals = zeros(PAIR_BLOCK, signals)
         self.pair_layers = [zeros(PAIR_BLOCK, width) for width in pair_hidden]
 
@@ -212,12 +213,11 @@ class CategoryAligned(FeedForward):
         """Return what context and the customer's own signals add to the pairs' first layer, (ROW_BLOCK, h1)."""
         np.matmul(hidden, self._context_weight, out=space.context)
         space.context += self._context_bias
-        of_row: Array = space.of_row[0]
-        of_customer = space.of_row[1]
+        of_row, of_customer = space.of_row, space.of_customer
         np.matmul(space.context, self._of_context, out=of_row)
         space.customer[: block.stop - block.start] = block.rows.customer[block.start : block.stop]
         np.matmul(space.customer, self._of_customer, out=of_customer)
-        of_row += of_customer
+        np.add(of_row, of_customer, out=of_row)
         return of_row
 
 

@@ -216,7 +216,7 @@ def _steps(
         train.step_seconds,
         train.began[0] - started,
         copied + train.began[1] - told[0],
-        (told[0] - validation.began[0]) / len(held_out),
+        (told[1] - validation.began[1]) / len(held_out),  # the first one may have waited for compilers
         calibrated / (len(calibrated_on) * net.n_categories),
     )
 
