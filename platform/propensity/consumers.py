@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
@@ -16,10 +16,12 @@ from propensity.errors import (
     MissingSnapshotError,
     SettingsError,
     UnknownCustomerError,
+    WarehouseError,
     did_you_mean,
 )
 from propensity.features.feature_store import open_feature_store
 from propensity.warehouse.categories import load_categories
+from propensity.warehouse.lake import Lake
 from propensity.warehouse.publications import age_order, publications
 from propensity.warehouse.regions import check_region
 from propensity.warehouse.sql_views import sql_connection
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
     from propensity.settings import Settings
     from propensity.warehouse.runs import RunRecord
+
+
+_ATTEMPTS: Final = 5
 
 
 @dataclass(frozen=True)
@@ -153,15 +158,47 @@ def run_sql(settings: Settings, query: str) -> pd.DataFrame:
 
 
 def _answer(settings: Settings, ask: Callable[[duckdb.DuckDBPyConnection], pd.DataFrame]) -> pd.DataFrame:
-    """Ask; once more where the files of an expired run were deleted while they were read."""
-    try:
+    """Ask, and again where publications were replaced meanwhile and their files deleted.
+
+    The catalogue is a copy, so it may name a run as the newest that is gone when its files are looked for.
+
+    Raises:
+        WarehouseError: They are replaced faster than this query reads them.
+    """
+    lost: set[str] = set()  # also in a newer copy of the catalogue: somebody has removed them by hand
+    for _ in range(_ATTEMPTS):
         with sql_connection(settings) as connection:
-            return ask(connection)
-    except duckdb.IOException as error:
-        if "No such file" not in str(error):
-            raise
-    with sql_connection(settings) as connection:
-        return ask(connection)
+            try:
+                answer = ask(connection)
+            except duckdb.IOException as error:
+                if "No such file" not in str(error):
+                    raise
+                continue
+            gone = _gone(settings, connection)
+        if gone <= lost:
+            return answer
+        lost |= gone
+    raise WarehouseError(
+        f"The runs that this query reads expired {_ATTEMPTS} times while it ran. Ask again, or keep them for longer: "
+        "PROPENSITY_RETENTION__RUNS_PER_AS_OF"
+    )
+
+
+def _gone(settings: Settings, connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Return the publications that the views of the connection read, and that have no directory in the lake."""
+    newest = connection.execute(
+        """
+        SELECT run_id, region, as_of
+        FROM runs
+        WHERE kind = 'scoring' AND state = 'published'
+        QUALIFY row_number() OVER (PARTITION BY region, as_of ORDER BY created_timestamp DESC, run_id) = 1
+        """
+    ).fetchall()
+    lake = Lake(settings.lake)
+    return {
+        run_id for run_id, region, as_of in newest
+        if not lake.has_run(columns.CATEGORY_PROPENSITY, region, run_id, as_of)
+    }  # fmt: skip
 
 
 def _answers(statement: duckdb.Statement) -> bool:

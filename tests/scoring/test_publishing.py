@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 from datetime import UTC, datetime, timedelta
 
+import duckdb
 import pandas as pd
 import pytest
 
-from propensity import columns
+from propensity import columns, consumers
 from propensity.api import Platform
 from propensity.errors import PublicationError, UnknownRunError, WarehouseLockedError
 from propensity.scoring.expiring import expire, replaced
@@ -231,6 +233,29 @@ def test_readers_never_see_half_a_run(platform):
     assert seen == [[1, shop.CUSTOMERS, shop.CUSTOMERS]]
     assert reads > 3
     assert len(directories(platform)) == 2  # the newest, and the one that is online
+
+
+def test_a_query_is_asked_again_when_what_it_read_was_deleted(platform, monkeypatch):
+    """Between the copy of the catalogue and the look for files; without asking again the answer is empty."""
+    other = shop.settings_of(platform.home, top_k=1, retention={"runs_per_as_of": 1})
+    asked, connection = [], consumers.sql_connection
+
+    @contextlib.contextmanager
+    def replaced_meanwhile(settings):
+        with connection(settings) as opened:
+            if not asked:
+                score(other, AS_OF)
+            asked.append(settings)
+            yield opened
+
+    monkeypatch.setattr(consumers, "sql_connection", replaced_meanwhile)
+    assert {len(top) for top in by_sql(platform).values()} == {1}
+    assert len(asked) == 2
+    # Files that somebody has removed by hand are looked for once more, and then they are lost.
+    for directory in platform.settings.lake.glob("category_propensity/*/*/*"):
+        shutil.rmtree(directory)
+    with pytest.raises(duckdb.CatalogException, match="propensity does not exist"):
+        by_sql(platform)
 
 
 # Again ------------------------------------------------------------------------------------------------------------
