@@ -6,9 +6,10 @@ given its batches ready-made in its own form, tries how many rows a call should 
 medians of the rounds, ratios those of the same round. Margins of the first rows must agree with MXNet's.
 
 - Ours (ours_scorer.py) is `ForwardPass`: encoded rows in, margins out. "to probabilities" has the calibration and the
-  logistic function in its time too, which no peer has; "category-aligned" the parts for seen pairs.
-- PyTorch (peer_torch_scorer.py): `EmbeddingBag` and `Linear`.
-- MXNet (peer_mxnet_scorer.py): the Module API, `sparse.dot` and `FullyConnected`.
+  logistic function in its time too; "category-aligned" the parts for seen pairs.
+- PyTorch (peer_torch_scorer.py): `EmbeddingBag` and `Linear`; "to probabilities" with `sigmoid_`, uncalibrated.
+- MXNet (peer_mxnet_scorer.py): the Module API, `sparse.dot` and `FullyConnected`, with a dense input weight and with a
+  row-sparse one.
 - ONNX Runtime (peer_onnx_scorer.py): CSR rows as plain tensors; two graphs, the faster counts.
 
 Run by `make bench`, or: python tests/benchmarks/bench_scorer.py
@@ -82,10 +83,15 @@ def contenders(cross: int) -> list[Contender]:
     own = (sys.executable, "ours_scorer.py")
     found = [Contender("ours", threads, (*own, "feed_forward", "0", "margins")) for threads in (1, CORES)]
     if has_torch():
-        found += [Contender("PyTorch", threads, (str(PEERS), "peer_torch_scorer.py")) for threads in (1, CORES)]
+        torch = (str(PEERS), "peer_torch_scorer.py")
+        found += [Contender("PyTorch", threads, (*torch, "margins")) for threads in (1, CORES)]
     else:
         print(f"PyTorch is left out: {PEERS} can't import it. Install it where pip finds a CPU build: make bench")
-    found += [Contender("MXNet", threads, (sys.executable, "peer_mxnet_scorer.py")) for threads in (1, CORES)]
+    found += [
+        Contender(name, threads, (sys.executable, "peer_mxnet_scorer.py", storage))
+        for name, storage in (("MXNet", "default"), ("MXNet, row-sparse weight", "row_sparse"))
+        for threads in (1, CORES)
+    ]
     found += [
         Contender(f"ONNX Runtime, {way}", threads, (sys.executable, "peer_onnx_scorer.py", way))
         for way in ("product", "scatter")
@@ -96,11 +102,15 @@ def contenders(cross: int) -> list[Contender]:
         "ours, category-aligned": ("category_aligned", "0", "margins"),
         "the same with cross part": ("category_aligned", str(cross), "margins"),
     }
-    return found + [
+    found += [
         Contender(name, threads, (*own, *given), same_net=False)
         for name, given in more.items()
         for threads in (1, CORES)
     ]
+    if has_torch():
+        name = "PyTorch, to probabilities"
+        found += [Contender(name, threads, (*torch, "probabilities"), same_net=False) for threads in (1, CORES)]
+    return found
 
 
 def has_torch() -> bool:

@@ -1,6 +1,8 @@
 """The net of bench_scorer.py by MXNet's Module API, CSR rows, one output a category.
 
-python peer_mxnet_scorer.py DIRECTORY NAME
+python peer_mxnet_scorer.py DIRECTORY NAME STORAGE
+
+STORAGE is the input weight's: `default`, which is dense, or `row_sparse`, as nets for such inputs are trained.
 """
 
 from __future__ import annotations
@@ -20,18 +22,18 @@ os.environ["MXNET_ENGINE_TYPE"] = "ThreadedEnginePerDevice"  # MXNet's default, 
 from propensity.training.mxnet_runtime import mx, set_threads
 
 
-def symbol(shape: data.Shape) -> Any:
+def symbol(shape: data.Shape, storage: str) -> Any:
     """Return the net's margins."""
     first, second = shape.hidden
     rows = mx.sym.Variable("data", stype="csr")
-    weight = mx.sym.Variable("input_weight", shape=(shape.features, first))
+    weight = mx.sym.Variable("input_weight", stype=storage, shape=(shape.features, first))
     bias = mx.sym.Variable("input_bias", shape=(1, first))
     flow = mx.sym.Activation(mx.sym.broadcast_add(mx.sym.sparse.dot(rows, weight), bias), act_type="relu")
     flow = mx.sym.Activation(mx.sym.FullyConnected(flow, num_hidden=second, name="hidden"), act_type="relu")
     return mx.sym.FullyConnected(flow, num_hidden=shape.outputs, name="output")
 
 
-def parameters(shape: data.Shape) -> dict[str, Any]:
+def parameters(shape: data.Shape, storage: str) -> dict[str, Any]:
     """Return the weights by name."""
     weights = scorer_data.weights(shape)
     named = {
@@ -42,14 +44,15 @@ def parameters(shape: data.Shape) -> dict[str, Any]:
         "output_weight": weights["head.output.weight"],
         "output_bias": weights["head.output.bias"],
     }
-    return {name: mx.nd.array(values) for name, values in named.items()}
+    arrays = {name: mx.nd.array(values) for name, values in named.items()}
+    return arrays | {"input_weight": arrays["input_weight"].tostype(storage)}
 
 
 def main() -> None:
-    directory, name = Path(sys.argv[1]), sys.argv[2]
+    directory, name, storage = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     set_threads(data.threads())
     rows = data.read(directory)
-    shape, given = rows.shape, parameters(rows.shape)
+    shape, given = rows.shape, parameters(rows.shape, storage)
 
     def batch_of(part: slice) -> Any:
         n_rows = part.stop - part.start
@@ -58,7 +61,7 @@ def main() -> None:
         return mx.io.DataBatch(data=[mx.nd.sparse.csr_matrix(csr, shape=(n_rows, shape.features))])
 
     def module_for(size: int) -> Any:
-        module = mx.mod.Module(symbol(shape), data_names=["data"], label_names=None)
+        module = mx.mod.Module(symbol(shape, storage), data_names=["data"], label_names=None)
         module.bind(data_shapes=[("data", (size, shape.features))], for_training=False)
         module.set_params(given, {})
         return module

@@ -1,6 +1,8 @@
 """The net of bench_scorer.py in PyTorch, EmbeddingBag and Linear in float32; in an environment of its own.
 
-.venv-peers/bin/python peer_torch_scorer.py DIRECTORY NAME
+.venv-peers/bin/python peer_torch_scorer.py DIRECTORY NAME WHAT
+
+WHAT is `margins` or `probabilities`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def main() -> None:
     directory, name = Path(sys.argv[1]), sys.argv[2]
     torch.set_num_threads(data.threads())
     rows = data.read(directory)
-    net = Net(rows.shape).eval()
+    net, probabilities = Net(rows.shape).eval(), sys.argv[3] == "probabilities"
 
     def inputs(batch: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         n_rows = batch.stop - batch.start
@@ -55,7 +57,9 @@ def main() -> None:
 
         def run() -> None:
             for each in pool:
-                net(*each)
+                found = net(*each)
+                if probabilities:
+                    found.sigmoid_()
 
         return run
 

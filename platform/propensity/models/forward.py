@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Weights = dict[str, Array]
 
 ROW_BLOCK: Final = 128
-"""Rows of a block: fewer pack a layer's weights too often for BLAS, more leave the second cache. Measured."""
+"""Rows of a block: fewer take more calls, more leave the second cache. Measured."""
 PAIR_BLOCK: Final = 1024
 """Pairs of a block, likewise."""
 PRIOR_SCALE: Final = 0.25
