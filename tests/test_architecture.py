@@ -26,7 +26,7 @@ LAYERS = (
     {"models"},
     {"features", "simulation"},
     {"warehouse"},
-    {"settings", "columns", "progress", "compiled"},
+    {"settings", "scoring_settings", "columns", "progress", "compiled"},
     {"errors"},
 )
 """Rooms from top to bottom: a room imports from its own layer and from those below."""

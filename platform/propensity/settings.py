@@ -2,7 +2,8 @@
 
 A value comes from, in falling precedence: a flag, an environment variable `PROPENSITY_…` (nested ones with two
 underscores: `PROPENSITY_TRAINING__EPOCHS=3`), a TOML file (`PROPENSITY_CONFIG`, else `propensity.toml` in the
-project root), the default. This module imports nothing of the package but errors: `feature_repo` imports it.
+project root), the default. This module imports errors and other options only: `feature_repo`
+imports it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pydantic_settings import (
 )
 
 from propensity.errors import SettingsError
+from propensity.scoring_settings import RetentionSettings, ScoringSettings
 
 
 def project_root() -> Path:
@@ -128,30 +130,6 @@ class LabelSettings(BaseModel):
         return len(self.event_types) + 1
 
 
-class ScoringSettings(BaseModel):
-    """What scores, and what it keeps; see docs/scoring.md."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    output: Literal["full", "top_k", "above_threshold", "compact"] = Field(
-        "full",
-        description="What a run keeps beside each customer's top categories: full vectors, nothing, the categories "
-        "above a threshold, or full vectors in 12 bits a score.",
-    )
-    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.01, description="Least propensity that the output above_threshold keeps."
-    )
-    engine: Literal["local", "spark"] = Field(
-        "local", description="What scores: this machine's cores, or a Spark cluster that sees the home."
-    )
-    spark_master: str | None = Field(
-        None, description="URL of Spark's master. None takes spark-submit's, else this machine's cores."
-    )
-    spark: dict[str, str] = Field(
-        default_factory=dict, description='Options of Spark by their names, e.g. {"spark.executor.memory": "4g"}.'
-    )
-
-
 SIMPLE_BASELINES: Final = ("global_popularity", "personal_frequency", "recency_weighted_frequency")
 
 
@@ -191,19 +169,6 @@ class GateSettings(BaseModel):
         if unknown := set(value) - set(SIMPLE_BASELINES):
             raise ValueError(f"unknown {', '.join(sorted(unknown))}; known: {', '.join(SIMPLE_BASELINES)}")
         return value
-
-
-class RetentionSettings(BaseModel):
-    """Which publications expire; never an as_of's newest, nor the one that is online. See docs/operations.md."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    runs_per_as_of: Annotated[int, Field(ge=1)] = Field(
-        2, description="Most publications of an as_of that stay: the newest, and before it what a rollback needs."
-    )
-    max_age_days: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="Days after which a publication expires that a newer one of its as_of has replaced."
-    )
 
 
 class Settings(BaseSettings):

@@ -15,7 +15,7 @@ from propensity.errors import EngineError, RuntimeMissingError
 from propensity.features.snapshots import find_snapshot
 from propensity.scoring import service
 from propensity.scoring.parts import parts_of
-from propensity.settings import ScoringSettings
+from propensity.scoring_settings import ScoringSettings
 from tests import shop
 from tests.scoring.large_snapshot import (
     as_of_of,
