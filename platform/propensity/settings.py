@@ -2,8 +2,7 @@
 
 A value comes from, in falling precedence: a flag, an environment variable `PROPENSITY_…` (nested ones with two
 underscores: `PROPENSITY_TRAINING__EPOCHS=3`), a TOML file (`PROPENSITY_CONFIG`, else `propensity.toml` in the
-project root), the default. This module imports errors and other options only: `feature_repo`
-imports it.
+project root), the default. `feature_repo` imports this module, which imports errors and other options only.
 """
 
 from __future__ import annotations
