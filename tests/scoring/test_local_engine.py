@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_a_full_disk_is_an_error_and_what_was_finished_stays(home, undisturbed):
 
 
 def test_any_number_of_threads_writes_the_same_files(home, undisturbed, monkeypatch):
-    monkeypatch.setattr(service, "_created_after", lambda _: service.datetime.fromisoformat(CREATED))
+    monkeypatch.setattr(service, "created_after", lambda _: datetime.fromisoformat(CREATED))
     reports = []
 
     def progress(step, done, total):
