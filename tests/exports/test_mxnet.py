@@ -12,21 +12,13 @@ from propensity.errors import ExportError
 from propensity.exports import mxnet_format
 from propensity.exports.checking import TOLERANCE, compare
 from propensity.exports.service import write_export
-from propensity.models.artifact import read_artifact
 from propensity.scoring.scorer import Scorer
 from propensity.training.mxnet_runtime import mx
 from tests.exports.many_models import SHAPES, model_of
-from tests.training.planted import N_CATEGORIES, examples, write
+from tests.training.planted import N_CATEGORIES, examples
 
 TEST = examples(40, 1, 42)
 POPULARITY = TEST.popularity[0]
-
-
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory):
-    """An artifact for each K."""
-    beside = tmp_path_factory.mktemp("models")
-    return {n_classes: read_artifact(write(beside / f"v{n_classes}", n_classes)) for n_classes in (2, 3)}
 
 
 @pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES)

@@ -14,20 +14,12 @@ from propensity.exports import onnx_format, onnx_graph
 from propensity.exports.checking import TOLERANCE, compare, made_up_rows
 from propensity.exports.service import write_export
 from propensity.exports.signature import Tensor
-from propensity.models.artifact import read_artifact
 from propensity.scoring.scorer import Scorer
 from tests.exports.many_models import SHAPES, model_of
-from tests.training.planted import N_CATEGORIES, examples, write
+from tests.training.planted import N_CATEGORIES, examples
 
 TEST = examples(40, 1, 42)
 POPULARITY = TEST.popularity[0]
-
-
-@pytest.fixture(scope="module")
-def artifacts(tmp_path_factory):
-    """An artifact for each K."""
-    beside = tmp_path_factory.mktemp("models")
-    return {n_classes: read_artifact(write(beside / f"v{n_classes}", n_classes)) for n_classes in (2, 3)}
 
 
 @pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import uuid
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from propensity.errors import ExportError, did_you_mean
 from propensity.exports.checking import compare
 from propensity.exports.signature import SIGNATURE, Signature, output_tensors, read_signature
-from propensity.models.artifact import read_artifact
+from propensity.models.artifact import read_artifact, sha256_of
 from propensity.models.registry import find_model
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def check_export(settings: Settings, directory: Path) -> Export:
     for name, expected in signature.files.items():
         if name != Path(name).name or not (directory / name).is_file():
             raise ExportError(f"{directory}: {name} is missing. {again}")
-        if _sha256(directory / name) != expected:
+        if sha256_of(directory / name) != expected:
             raise ExportError(f"{directory / name} is damaged: its SHA-256 differs. {again}")
     artifact = read_artifact(find_model(settings, signature.model_version).artifact)
     if artifact.sha256 != signature.artifact_sha256:
@@ -141,9 +140,4 @@ def _format(name: str) -> ModuleType:
 
 
 def _sums(directory: Path) -> dict[str, str]:
-    return {path.name: _sha256(path) for path in sorted(directory.iterdir()) if path.name != SIGNATURE}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: sha256_of(path) for path in sorted(directory.iterdir()) if path.name != SIGNATURE}

@@ -148,12 +148,12 @@ def write_artifact(
         (building / CARD).write_text(model_card(metadata.model_dump(mode="json")))
         for name, content in (exports or {}).items():
             (building / name).write_bytes(content)
-        sums = {path.name: _sha256(path) for path in sorted(building.iterdir())}
+        sums = {path.name: sha256_of(path) for path in sorted(building.iterdir())}
         if validated is not None:
             write_artifact(
                 building / VALIDATED, validated[0], facts=validated[1], dictionary=dictionary, metrics=metrics
             )
-            sums[VALIDATED_SUMS] = _sha256(building / VALIDATED_SUMS)
+            sums[VALIDATED_SUMS] = sha256_of(building / VALIDATED_SUMS)
         (building / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
         for path in building.iterdir():
             if path.is_file():
@@ -216,7 +216,7 @@ def read_artifact(directory: Path) -> Artifact:
         popularity_default=np.array([entry.popularity_default for entry in metadata.categories], np.float32),
         unseen_category_prior=metadata.unseen_category_prior,
     )
-    return Artifact(directory, metadata, model, _sha256(directory / SUMS))
+    return Artifact(directory, metadata, model, sha256_of(directory / SUMS))
 
 
 def _metadata(
@@ -279,7 +279,7 @@ def _check_sums(directory: Path) -> None:
         outside = name not in (Path(name).name, VALIDATED_SUMS)
         if outside or name not in sums or not path.is_file():
             raise ArtifactError(f"{directory}: {name} is missing. {_mend(directory)}")
-        if _sha256(path) != sums[name]:
+        if sha256_of(path) != sums[name]:
             raise ArtifactError(f"{path} is damaged: its SHA-256 differs. {_mend(directory)}")
     if (directory / VALIDATED).exists() and VALIDATED_SUMS not in sums:
         raise ArtifactError(f"{directory}: {VALIDATED} isn't among the sums. {_mend(directory)}")
@@ -294,6 +294,7 @@ def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

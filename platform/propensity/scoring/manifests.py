@@ -13,15 +13,16 @@ part writes the same bytes, so it doesn't matter which of two gets there last.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import uuid
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from propensity.models.artifact import sha256_of
+from propensity.warehouse.lake import fsync
 
 if TYPE_CHECKING:
     from propensity.scoring.job import ScoringJob
@@ -102,7 +103,7 @@ class Staging:
                 manifest.job == described(job)
                 and (manifest.part, manifest.first_row, manifest.rows) == (part.number, part.rows.start, len(part.rows))
                 and manifest.file_bytes == file.stat().st_size
-                and manifest.file_sha256 == _sha256(file)
+                and manifest.file_sha256 == sha256_of(file)
             )
         except (TypeError, FileNotFoundError):
             return False
@@ -123,9 +124,9 @@ class Staging:
 
         Side effects: the file reaches the disk before its manifest does.
         """
-        _fsync(written)
+        fsync(written)
         written.rename(self.parts / part.name)
-        _fsync(self.parts)
+        fsync(self.parts)
         manifest = Manifest(described(job), part.number, part.rows.start, len(part.rows), file_bytes, file_sha256)
         self._write(self._manifest(part), asdict(manifest))
 
@@ -144,9 +145,9 @@ class Staging:
         """Write JSON, whole or not at all."""
         writing = self._attempts / f"{path.name}.{uuid.uuid4().hex}"
         writing.write_text(json.dumps(content, indent=1) + "\n")
-        _fsync(writing)
+        fsync(writing)
         writing.rename(path)
-        _fsync(path.parent)
+        fsync(path.parent)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -156,16 +157,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

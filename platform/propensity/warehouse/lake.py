@@ -74,8 +74,8 @@ class Lake:
         Side effects: the files reach the disk; renames and creates directories below `root`.
         """
         for file in finished.iterdir():
-            _fsync(file)
-        _fsync(finished)
+            fsync(file)
+        fsync(finished)
         final = self.run_directory(table, region, run_id, as_of)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
@@ -88,7 +88,7 @@ class Lake:
                 raise
             return
         for directory in final.relative_to(self.root).parents:
-            _fsync(self.root / directory)
+            fsync(self.root / directory)
 
     def remove_run(self, table: str, region: str, run_id: str, as_of: datetime | None = None) -> bool:
         """Remove a run's files; return whether there were any.
@@ -106,7 +106,7 @@ class Lake:
             return False
         with self.staged() as staged:
             directory.rename(staged / directory.name)
-            _fsync(directory.parent)
+            fsync(directory.parent)
         return True
 
     @contextmanager
@@ -150,7 +150,8 @@ class Lake:
         return self.root / ".staging"
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file, or a directory's entries, have reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
