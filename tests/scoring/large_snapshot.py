@@ -14,11 +14,15 @@ import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.features.snapshots import Snapshot, find_snapshot
+from propensity.scoring.parts import parts_of
 from propensity.settings import Settings
 from propensity.warehouse.lake import Lake
 from propensity.warehouse.regions import local_midnight
 from tests import shop
 
+CUSTOMERS = 60_000
+"""Of `large_home`."""
+PARTS = [part.name for part in parts_of(CUSTOMERS)]
 CREATED = "2024-08-02T10:00:00+00:00"
 SCORE = f"""if True:
     import os, resource, sys

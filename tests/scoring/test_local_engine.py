@@ -21,6 +21,8 @@ from propensity.scoring.parts import parts_of
 from tests import shop
 from tests.scoring.large_snapshot import (
     CREATED,
+    CUSTOMERS,
+    PARTS,
     as_of_of,
     enlarge,
     feature_file,
@@ -31,28 +33,6 @@ from tests.scoring.large_snapshot import (
     scored_files,
     start,
 )
-
-CUSTOMERS = 60_000
-PARTS = [part.name for part in parts_of(CUSTOMERS)]
-
-
-@pytest.fixture(scope="module")
-def large_home(finished_home, tmp_path_factory) -> Path:
-    """The finished home with a snapshot of `CUSTOMERS`; for reading."""
-    home = shutil.copytree(finished_home, tmp_path_factory.mktemp("large") / "home")
-    enlarge(home, CUSTOMERS)
-    return home
-
-
-@pytest.fixture(scope="module")
-def undisturbed(large_home, tmp_path_factory) -> dict[str, str]:
-    """Sums of the files that an undisturbed scoring publishes."""
-    home = shutil.copytree(large_home, tmp_path_factory.mktemp("undisturbed") / "home")
-    assert finish(home)[0] == CUSTOMERS
-    sums = published(home)
-    assert sorted(sums) == PARTS
-    assert len(PARTS) == 8
-    return sums
 
 
 @pytest.fixture

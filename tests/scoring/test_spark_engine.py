@@ -14,12 +14,12 @@ import pytest
 from propensity.errors import EngineError, RuntimeMissingError
 from propensity.features.snapshots import find_snapshot
 from propensity.scoring import service
-from propensity.scoring.parts import parts_of
 from propensity.scoring_settings import ScoringSettings
 from tests import shop
 from tests.scoring.large_snapshot import (
+    CUSTOMERS,
+    PARTS,
     as_of_of,
-    enlarge,
     feature_file,
     finish,
     finished_parts,
@@ -27,30 +27,12 @@ from tests.scoring.large_snapshot import (
     start,
 )
 
-CUSTOMERS = 60_000
-PARTS = [part.name for part in parts_of(CUSTOMERS)]
 HERE = {"PROPENSITY_SCORING__ENGINE": "spark", "PROPENSITY_SCORING__SPARK_MASTER": "local[2]"}
 
 needs_spark = pytest.mark.skipif(
     importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
     reason="pyspark or Java isn't installed: make spark",
 )
-
-
-@pytest.fixture(scope="module")
-def large_home(finished_home, tmp_path_factory) -> Path:
-    """The finished home with a snapshot of `CUSTOMERS`; for reading."""
-    home = shutil.copytree(finished_home, tmp_path_factory.mktemp("large") / "home")
-    enlarge(home, CUSTOMERS)
-    return home
-
-
-@pytest.fixture(scope="module")
-def by_local_engine(large_home, tmp_path_factory) -> dict[str, str]:
-    """Sums of the files that the local engine publishes."""
-    home = shutil.copytree(large_home, tmp_path_factory.mktemp("local") / "home")
-    assert finish(home)[0] == CUSTOMERS
-    return published(home)
 
 
 @pytest.fixture
@@ -72,7 +54,7 @@ def test_without_spark_the_error_says_how_to_get_it(finished_home, monkeypatch):
 
 
 @needs_spark
-def test_spark_goes_on_where_the_local_engine_was_killed_to_the_same_bytes(home, by_local_engine):
+def test_spark_goes_on_where_the_local_engine_was_killed_to_the_same_bytes(home, undisturbed):
     running = start(home)
     wait_for_parts(running, home, 1)
     running.send_signal(signal.SIGKILL)
@@ -85,7 +67,7 @@ def test_spark_goes_on_where_the_local_engine_was_killed_to_the_same_bytes(home,
     out, err = running.communicate()
     assert running.returncode == 0, err
     assert int(out.split()[0]) == CUSTOMERS
-    assert published(home) == by_local_engine
+    assert published(home) == undisturbed
 
 
 @needs_spark
@@ -104,7 +86,7 @@ def test_what_a_worker_raises_is_told_in_a_line(home):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_on_a_cluster_a_killed_worker_a_killed_driver_and_speculation_leave_every_part_once(
-    home, by_local_engine, tmp_path
+    home, undisturbed, tmp_path
 ):
     from tests.scoring.spark_cluster import Cluster  # noqa: PLC0415 - imports pyspark
 
@@ -121,5 +103,5 @@ def test_on_a_cluster_a_killed_worker_a_killed_driver_and_speculation_leave_ever
         assert 2 <= len(before) < len(PARTS)
         assert published(home) == {}
         assert finish(home, **options)[0] == CUSTOMERS
-    assert published(home) == by_local_engine
+    assert published(home) == undisturbed
     assert list(home.glob("lake/.unfinished/*")) == []
