@@ -88,7 +88,7 @@ def contenders(cross: int) -> list[Contender]:
     else:
         print(f"PyTorch is left out: {PEERS} can't import it. Install it where pip finds a CPU build: make bench")
     found += [
-        Contender(name, threads, (sys.executable, "peer_mxnet_scorer.py", storage))
+        Contender(name, threads, (sys.executable, "peer_mxnet_scorer.py", storage, "margins"))
         for name, storage in (("MXNet", "default"), ("MXNet, row-sparse weight", "row_sparse"))
         for threads in (1, CORES)
     ]

@@ -1,8 +1,10 @@
-"""The net of bench_scorer.py by MXNet's Module API, CSR rows, one output a category.
+"""The net of bench_scorer.py by MXNet's Module API, CSR rows.
 
-python peer_mxnet_scorer.py DIRECTORY NAME STORAGE
+python peer_mxnet_scorer.py DIRECTORY NAME STORAGE HEAD
 
 STORAGE is the input weight's: `default`, which is dense, or `row_sparse`, as nets for such inputs are trained.
+HEAD is `margins`, one folded output a category, or `softmax`: probabilities by two outputs a category and a softmax
+over each pair, the net as it was published.
 """
 
 from __future__ import annotations
@@ -22,20 +24,27 @@ os.environ["MXNET_ENGINE_TYPE"] = "ThreadedEnginePerDevice"  # MXNet's default, 
 from propensity.training.mxnet_runtime import mx, set_threads
 
 
-def symbol(shape: data.Shape, storage: str) -> Any:
-    """Return the net's margins."""
+def symbol(shape: data.Shape, storage: str, head: str) -> Any:
+    """Return the net's margins, or its probabilities of both classes, (rows, outputs, 2)."""
     first, second = shape.hidden
     rows = mx.sym.Variable("data", stype="csr")
     weight = mx.sym.Variable("input_weight", stype=storage, shape=(shape.features, first))
     bias = mx.sym.Variable("input_bias", shape=(1, first))
     flow = mx.sym.Activation(mx.sym.broadcast_add(mx.sym.sparse.dot(rows, weight), bias), act_type="relu")
     flow = mx.sym.Activation(mx.sym.FullyConnected(flow, num_hidden=second, name="hidden"), act_type="relu")
-    return mx.sym.FullyConnected(flow, num_hidden=shape.outputs, name="output")
+    if head == "margins":
+        return mx.sym.FullyConnected(flow, num_hidden=shape.outputs, name="output")
+    both = mx.sym.FullyConnected(flow, num_hidden=2 * shape.outputs, name="output")
+    return mx.sym.softmax(mx.sym.reshape(both, shape=(-1, shape.outputs, 2)), axis=2)
 
 
-def parameters(shape: data.Shape, storage: str) -> dict[str, Any]:
-    """Return the weights by name."""
+def parameters(shape: data.Shape, storage: str, head: str) -> dict[str, Any]:
+    """Return the weights by name; of two outputs a category, the lower class has the negative half of the margin."""
     weights = scorer_data.weights(shape)
+    if head == "softmax":
+        for name in ("head.output.weight", "head.output.bias"):
+            half = weights[name] / 2
+            weights[name] = np.stack([-half, half], axis=1).reshape(2 * shape.outputs, *half.shape[1:])
     named = {
         "input_weight": weights["deep.input_weight"],
         "input_bias": weights["deep.input_bias"][None],
@@ -49,10 +58,10 @@ def parameters(shape: data.Shape, storage: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    directory, name, storage = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+    directory, name, storage, head = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
     set_threads(data.threads())
     rows = data.read(directory)
-    shape, given = rows.shape, parameters(rows.shape, storage)
+    shape, given = rows.shape, parameters(rows.shape, storage, head)
 
     def batch_of(part: slice) -> Any:
         n_rows = part.stop - part.start
@@ -61,7 +70,7 @@ def main() -> None:
         return mx.io.DataBatch(data=[mx.nd.sparse.csr_matrix(csr, shape=(n_rows, shape.features))])
 
     def module_for(size: int) -> Any:
-        module = mx.mod.Module(symbol(shape, storage), data_names=["data"], label_names=None)
+        module = mx.mod.Module(symbol(shape, storage, head), data_names=["data"], label_names=None)
         module.bind(data_shapes=[("data", (size, shape.features))], for_training=False)
         module.set_params(given, {})
         return module
@@ -79,8 +88,8 @@ def main() -> None:
     def compared() -> scorer_data.Array:
         module = module_for(scorer_data.COMPARED)
         module.forward(batch_of(slice(0, scorer_data.COMPARED)), is_train=False)
-        margins: scorer_data.Array = module.get_outputs()[0].asnumpy()
-        return margins
+        found: scorer_data.Array = module.get_outputs()[0].asnumpy()
+        return found if head == "margins" else np.log(found[..., 1] / found[..., 0])
 
     scorer_data.report(directory, name, rows, prepare, compared)
 

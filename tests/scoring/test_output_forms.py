@@ -212,17 +212,17 @@ def test_more_classes_are_kept_where_the_form_keeps_vectors():
     rng = np.random.default_rng(0)
     anything = rng.random((4, 3)).astype(np.float32)
     anything[1] = 0.1  # nothing above the threshold
-    offsets = np.arange(0, 13, 3, dtype=np.int32)
-    scored = {
-        "propensities": pa.ListArray.from_arrays(offsets, anything.ravel()),
-        "class_propensities": pa.ListArray.from_arrays(offsets, (anything / 2).ravel()),
-    }
+    scores = np.stack((anything, anything / 2), axis=1)
     index = np.array([1, 4, 6], np.int32)
     for form in SMALLER_FORMS:
         output = OutputForm(form, 0.5 if form == "above_threshold" else None)
-        made = output.columns(scored, index)
+        kept = output.keep(4, 3, index)
+        assert kept.full is None
+        kept.take(3, scores[3:])  # blocks come in any order
+        kept.take(0, scores[:3])
+        made = kept.columns()
         assert made["propensities"].null_count == made["class_propensities"].null_count == 4
-        assert set(made) - set(scored) == {field.name for field in output.fields(3)}
+        assert set(made) - {"propensities", "class_propensities"} == {field.name for field in output.fields(3)}
         for field in output.fields(3):
             assert made[field.name].type.equals(field.type)
         if form == "compact":

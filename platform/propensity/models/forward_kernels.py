@@ -116,13 +116,12 @@ def put_pairs(margins: Floats, indptr: Longs, position: Ints, own: Floats, low: 
 
 @compiled
 def add_margins(
-    margins: Floats, base: Floats, as_of: Ints, share: np.float32, before: int, out: Floats, low: int, high: int,
-    first: int,
-) -> None:  # fmt: skip
+    margins: Floats, base: Floats, as_of: Ints, share: np.float32, before: int, out: Floats, low: int, high: int
+) -> None:
     """Write share * (margins + base) of rows `low` to `high` to `out`.
 
     Args:
-        margins: A block's, (n, K - 1, N), from row `first` on.
+        margins: (n_rows or more, K - 1, N).
         base: What margins begin with, (n_as_of, K - 1, N).
         as_of: Rows' positions in it.
         share: Of a net in the mean.
@@ -130,17 +129,16 @@ def add_margins(
         out: (n_rows, K - 1, N).
         low: First row.
         high: Row after the last.
-        first: The block's first row.
     """
     for row in range(low, high):
-        r, a = row - first, as_of[row]
+        a = as_of[row]
         for k in range(out.shape[1]):
             if before > 0:
                 for n in range(out.shape[2]):
-                    out[row, k, n] += share * (margins[r, k, n] + base[a, k, n])
+                    out[row, k, n] += share * (margins[row, k, n] + base[a, k, n])
             else:
                 for n in range(out.shape[2]):
-                    out[row, k, n] = share * (margins[r, k, n] + base[a, k, n])
+                    out[row, k, n] = share * (margins[row, k, n] + base[a, k, n])
 
 
 @compiled
@@ -216,11 +214,11 @@ def reach(margins: Floats, low: int, high: int) -> None:
 
 @compiled
 def add_and_reach(
-    margins: Floats, base: Floats, as_of: Ints, share: np.float32, before: int, out: Floats, low: int, high: int,
+    margins: Floats, base: Floats, as_of: Ints, share: np.float32, before: int, out: Floats,
     slope: Floats, shift: Floats, limit: np.float32, indptr: Longs, position: Ints,
 ) -> None:  # fmt: skip
     """Do `add_margins`, `calibrate` and `reach`, arguments as for these, row after row: each is in the first cache."""
-    for row in range(low, high):
-        add_margins(margins, base, as_of, share, before, out, row, row + 1, low)
+    for row in range(out.shape[0]):
+        add_margins(margins, base, as_of, share, before, out, row, row + 1)
         calibrate(out, slope, shift, limit, indptr, position, row, row + 1)
         reach(out, row, row + 1)

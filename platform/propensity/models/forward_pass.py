@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
     Positions = npt.NDArray[np.int32]
+    Take = Callable[[int, Array], None]
 
 CHUNK_ROWS: Final = 8 * ROW_BLOCK
 """Rows whose margins are held at a time by who reads them one after the other."""
@@ -63,7 +64,7 @@ class ForwardPass:
         self, rows: EncodedRows, prior: Array, as_of_position: Positions, out: Array, threads: int = 1
     ) -> None:
         """Write the margins to `out`, float32, (n_rows, K - 1, N), C order; other arguments as for `margins`."""
-        self._write(rows, prior, as_of_position, out, threads, None)
+        self._each_block(rows, prior, as_of_position, threads, None, out, None)
 
     def write_probabilities(
         self,
@@ -75,38 +76,67 @@ class ForwardPass:
         threads: int = 1,
     ) -> None:
         """Write `at_least` of the calibrated margins to `out`; other arguments as for `write_margins`."""
-        self._write(rows, prior, as_of_position, out, threads, calibration)
+        self._each_block(rows, prior, as_of_position, threads, calibration, out, None)
 
-    def _write(
+    def hand_on_probabilities(
         self,
         rows: EncodedRows,
         prior: Array,
-        as_of: Positions,
-        out: Array,
+        as_of_position: Positions,
+        calibration: Calibration,
+        take: Take,
+        out: Array | None = None,
+        threads: int = 1,
+    ) -> None:
+        """Hand `at_least` of the calibrated margins to `take`, block after block, while they are in a cache.
+
+        Args:
+            rows: Encoded rows.
+            prior: As for `margins`.
+            as_of_position: Likewise.
+            calibration: The model's.
+            take: Called with a block's first row and its probabilities, float32, (ROW_BLOCK or fewer, K - 1, N), by
+                any of the threads, in any order. Without `out` they are overwritten when it has returned.
+            out: Where they stay, float32, (n_rows, K - 1, N), C order; None where nobody reads them later.
+            threads: That share the work.
+        """
+        self._each_block(rows, prior, as_of_position, threads, calibration, out, take)
+
+    def _each_block(
+        self,
+        rows: EncodedRows,
+        prior: Array,
+        as_of_position: Positions,
         threads: int,
         calibration: Calibration | None,
+        out: Array | None,
+        take: Take | None,
     ) -> None:
         bases = [member.base(prior) for member in self._members]
         share, last = np.float32(1.0 / len(bases)), len(bases) - 1
         curve = None
         if calibration is not None:
             slope, shift = calibration.slope_and_shift()
-            curve = slope, shift, np.float32(MARGIN_LIMIT), rows.pair_indptr, rows.pair_position
+            curve = slope, shift, np.float32(MARGIN_LIMIT)
         rows.pair_row  # noqa: B018 - worked out once, before threads would do so each
 
         def worker() -> Callable[[int], None]:
             space = self._members[0].workspace()
+            passing = np.empty((ROW_BLOCK, *self.shape), np.float32) if out is None else out[:0]
 
             def write(number: int) -> None:
-                start = number * ROW_BLOCK
-                block = Block(rows, prior, as_of, start, min(start + ROW_BLOCK, len(rows)))
+                start, stop = number * ROW_BLOCK, min((number + 1) * ROW_BLOCK, len(rows))
+                block = Block(rows, prior, as_of_position, start, stop)
+                own = passing[: stop - start] if out is None else out[start:stop]
+                as_of, indptr = as_of_position[start:stop], rows.pair_indptr[start : stop + 1]
                 for net, (member, base) in enumerate(zip(self._members, bases, strict=True)):
-                    margins = member.margins(block, space)
-                    added = margins, base, as_of, share, net, out, start, block.stop
+                    added = member.margins(block, space), base, as_of, share, net, own
                     if curve is None or net < last:
-                        kernels.add_margins(*added, start)
+                        kernels.add_margins(*added, 0, stop - start)
                     else:
-                        kernels.add_and_reach(*added, *curve)
+                        kernels.add_and_reach(*added, *curve, indptr, rows.pair_position)
+                if take is not None:
+                    take(start, own)
 
             return write
 

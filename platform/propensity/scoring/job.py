@@ -93,10 +93,9 @@ class ScoringJob:
 
     def rows_of(self, scorer: Scorer, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score a batch of `read` and return rows of the table, in `schema` and in the output form."""
-        scored = scorer.score(batch)
+        scored = scorer.score(batch, self.output)
         n = scored.num_rows
         found = dict(zip(scored.schema.names, scored.columns, strict=True))
-        found |= self.output.columns(found, scorer.category_index)
         found |= {
             columns.CREATED_TIMESTAMP: pa.repeat(pa.scalar(self.created_timestamp, INSTANT), n),
             columns.REGION: pa.repeat(self.region, n),

@@ -19,14 +19,17 @@ import uuid
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
-from propensity.models.artifact import sha256_of
 from propensity.warehouse.lake import fsync
 
 if TYPE_CHECKING:
     from propensity.scoring.job import ScoringJob
     from propensity.scoring.parts import Part
+
+SUM_BYTES: Final = 2**20
+"""Of a file that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Manifest:
         first_row: Number of its first row in the snapshot.
         rows: How many it has.
         file_bytes: Size of its file.
-        file_sha256: The file's SHA-256 in hexadecimal.
+        file_crc32: The file's CRC-32. It guards against damage, at less than half of what SHA-256 costs.
     """
 
     job: dict[str, str]
@@ -47,7 +50,7 @@ class Manifest:
     first_row: int
     rows: int
     file_bytes: int
-    file_sha256: str
+    file_crc32: int
 
 
 def described(job: ScoringJob) -> dict[str, str]:
@@ -103,7 +106,7 @@ class Staging:
                 manifest.job == described(job)
                 and (manifest.part, manifest.first_row, manifest.rows) == (part.number, part.rows.start, len(part.rows))
                 and manifest.file_bytes == file.stat().st_size
-                and manifest.file_sha256 == sha256_of(file)
+                and manifest.file_crc32 == _crc32_of(file)
             )
         except (TypeError, FileNotFoundError):
             return False
@@ -112,7 +115,7 @@ class Staging:
         """Return a new path for writing the part's file, which no other attempt has."""
         return self._attempts / f"{part.name}.{uuid.uuid4().hex}"
 
-    def take(self, job: ScoringJob, part: Part, written: Path, *, file_bytes: int, file_sha256: str) -> None:
+    def take(self, job: ScoringJob, part: Part, written: Path, *, file_bytes: int, file_crc32: int) -> None:
         """Make a written file the part's, then say so in its manifest.
 
         Args:
@@ -120,14 +123,14 @@ class Staging:
             part: Which part.
             written: The closed file; it is moved.
             file_bytes: Its size.
-            file_sha256: Its sum.
+            file_crc32: Its sum.
 
         Side effects: the file reaches the disk before its manifest does.
         """
         fsync(written)
         written.rename(self.parts / part.name)
         fsync(self.parts)
-        manifest = Manifest(described(job), part.number, part.rows.start, len(part.rows), file_bytes, file_sha256)
+        manifest = Manifest(described(job), part.number, part.rows.start, len(part.rows), file_bytes, file_crc32)
         self._write(self._manifest(part), asdict(manifest))
 
     @property
@@ -148,6 +151,14 @@ class Staging:
         fsync(writing)
         writing.rename(path)
         fsync(path.parent)
+
+
+def _crc32_of(path: Path) -> int:
+    total = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(SUM_BYTES):
+            total = crc32(block, total)
+    return total
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 Every form has `top_categories` and `top_propensities` in full precision, so online serving knows no difference. Columns
 that a form does without are null in its files; those that only one form has are in its files alone.
+
+A form takes scores block after block, while they are in a cache: one that doesn't keep them all never has them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,7 @@ from propensity.columns import (
     COMPACT_PROPENSITIES,
     PROPENSITIES,
 )
+from propensity.compiled import compiled
 from propensity.errors import SettingsError
 from propensity.warehouse.schemas import ABOVE_FIELDS, COMPACT_CLASS_FIELD, COMPACT_FIELD, COMPACT_STEPS
 
@@ -30,7 +33,30 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
     Columns = dict[str, pa.Array]
+    Floats = npt.NDArray[np.float32]
     Index = npt.NDArray[np.int32]
+    Shape = tuple[int, int, int]
+
+
+class Kept(Protocol):
+    """What is kept of some rows' scores.
+
+    Attributes:
+        full: Where all scores are to be written, float32, (n_rows, K - 1, N); None unless they are kept.
+    """
+
+    full: Floats | None
+
+    def take(self, start: int, scores: Floats) -> None:
+        """Keep what is to be kept of a block.
+
+        Args:
+            start: Number of its first row.
+            scores: Of class k or a higher one, float32, (n, K - 1, N); other blocks may come at the same time.
+        """
+
+    def columns(self) -> Columns:
+        """Return the columns of the scores, when all blocks were taken."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +94,15 @@ class OutputForm:
         """Return the columns that this form adds to the table's."""
         return FORMS[self.name].fields(n_classes)
 
-    def columns(self, scored: Columns, category_index: Index) -> Columns:
-        """Return what `Scorer.score` gave in this form.
+    def keep(self, n_rows: int, n_classes: int, category_index: Index) -> Kept:
+        """Return what takes the scores of some rows.
 
         Args:
-            scored: Columns by name, `propensities` of equal lengths.
-            category_index: The scorer's, in the order of `propensities`.
-
-        Returns:
-            Columns to put in place of those of the same name, or beside them.
+            n_rows: How many.
+            n_classes: K.
+            category_index: The scorer's, in the order of the scores.
         """
-        return FORMS[self.name].columns(scored, category_index, self)
+        return FORMS[self.name].kept(self, (n_rows, n_classes - 1, len(category_index)), category_index)
 
     def row_bytes(self, n_categories: int, n_classes: int) -> int:
         """Return about how many bytes of scores a row has in memory, without its top categories."""
@@ -90,70 +114,140 @@ class _Form:
     """How a form is made; see OutputForm. `value_bytes` are those of a score that is kept, 0 where few are."""
 
     fields: Callable[[int], list[pa.Field]]
-    columns: Callable[[Columns, Index, OutputForm], Columns]
+    kept: Callable[[OutputForm, Shape, Index], Kept]
     value_bytes: int
 
 
-def _full(scored: Columns, category_index: Index, form: OutputForm) -> Columns:
-    del scored, category_index, form
-    return {}
+class _Full:
+    """Every score."""
+
+    def __init__(self, form: OutputForm, shape: Shape, category_index: Index) -> None:
+        del form, category_index
+        self.full: Floats | None = np.empty(shape, np.float32)
+
+    def take(self, start: int, scores: Floats) -> None:
+        """They are in their place already."""
+
+    def columns(self) -> Columns:
+        """Return `propensities`, and with more classes than two `class_propensities`."""
+        assert self.full is not None
+        return _vectors(self.full, PROPENSITIES, CLASS_PROPENSITIES)
 
 
-def _top_k(scored: Columns, category_index: Index, form: OutputForm) -> Columns:
-    del category_index, form
-    return _without(scored)
+class _TopK:
+    """Nothing but the top categories, which every form has."""
+
+    def __init__(self, form: OutputForm, shape: Shape, category_index: Index) -> None:
+        del form, category_index
+        self.full: Floats | None = None
+        self._shape = shape
+
+    def take(self, start: int, scores: Floats) -> None:
+        """Keep none."""
+
+    def columns(self) -> Columns:
+        """Return the full vectors' columns as nulls."""
+        names = (PROPENSITIES, CLASS_PROPENSITIES)[: min(self._shape[1], 2)]
+        return {name: pa.nulls(self._shape[0], pa.list_(pa.float32())) for name in names}
 
 
-def _above(scored: Columns, category_index: Index, form: OutputForm) -> Columns:
-    assert form.threshold is not None
-    scores = scored[PROPENSITIES].flatten().to_numpy(zero_copy_only=False)
-    above = scores >= np.float32(form.threshold)
-    kept = np.flatnonzero(above)
-    counts = np.count_nonzero(above.reshape(-1, len(category_index)), axis=1)
-    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
-    return _without(scored) | {
-        ABOVE_CATEGORIES: pa.ListArray.from_arrays(
-            offsets, pa.array(category_index[kept % len(category_index)], pa.int32())
-        ),
-        ABOVE_PROPENSITIES: pa.ListArray.from_arrays(offsets, pa.array(scores[kept], pa.float32())),
-    }
+class _Above(_TopK):
+    """Those of at least the threshold."""
+
+    def __init__(self, form: OutputForm, shape: Shape, category_index: Index) -> None:
+        super().__init__(form, shape, category_index)
+        assert form.threshold is not None
+        self._threshold, self._category_index = np.float32(form.threshold), category_index
+        self._counts = np.zeros(shape[0], np.int32)
+        self._blocks: dict[int, tuple[Index, Floats]] = {}
+
+    def take(self, start: int, scores: Floats) -> None:
+        """Keep a block's."""
+        positions, values = np.empty(scores[:, 0].size + 1, np.int32), np.empty(scores[:, 0].size + 1, np.float32)
+        counts = self._counts[start : start + len(scores)]
+        n = _write_above(scores[:, 0], self._threshold, positions, values, counts)
+        self._blocks[start] = self._category_index[positions[:n]], values[:n].copy()
+
+    def columns(self) -> Columns:
+        """Return them with their categories."""
+        blocks = [self._blocks[start] for start in sorted(self._blocks)]
+        nothing = np.empty(0, np.int32), np.empty(0, np.float32)
+        categories, values = (np.concatenate(parts) for parts in zip(nothing, *blocks, strict=True))
+        offsets = np.concatenate(([0], np.cumsum(self._counts))).astype(np.int32)
+        return super().columns() | {
+            ABOVE_CATEGORIES: pa.ListArray.from_arrays(offsets, pa.array(categories)),
+            ABOVE_PROPENSITIES: pa.ListArray.from_arrays(offsets, pa.array(values)),
+        }
 
 
-def _compact(scored: Columns, category_index: Index, form: OutputForm) -> Columns:
-    del category_index, form
-    found = _without(scored) | {COMPACT_PROPENSITIES: _in_steps(scored[PROPENSITIES])}
-    if CLASS_PROPENSITIES in scored:
-        found[COMPACT_CLASS_PROPENSITIES] = _in_steps(scored[CLASS_PROPENSITIES])
-    return found
+class _Compact(_TopK):
+    """Every score in steps."""
+
+    def __init__(self, form: OutputForm, shape: Shape, category_index: Index) -> None:
+        super().__init__(form, shape, category_index)
+        self._steps = np.empty(shape, np.int16)
+
+    def take(self, start: int, scores: Floats) -> None:
+        """Keep a block's."""
+        _write_steps(scores, self._steps[start : start + len(scores)])
+
+    def columns(self) -> Columns:
+        """Return the steps."""
+        return super().columns() | _vectors(self._steps, COMPACT_PROPENSITIES, COMPACT_CLASS_PROPENSITIES)
 
 
-def quantised(propensities: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Return propensities as whole steps of their square root, 0 .. COMPACT_STEPS, int16.
+def quantised(propensities: Floats) -> npt.NDArray[np.int16]:
+    """Return propensities as whole steps of their square root, 0 .. COMPACT_STEPS, int16, in the same shape.
 
     The square root spreads small propensities, where nearly all of them are: its error is the same everywhere, 0.5 /
     COMPACT_STEPS, so a propensity p comes back within sqrt(p) / COMPACT_STEPS + 1 / (2 COMPACT_STEPS)**2: 2.5e-4 at
     most, 2.5e-5 at p = 0.01. It is the transformation that gives counts of rare events an even spread (Bartlett 1936).
     """
-    steps = np.sqrt(propensities)
-    steps *= np.float32(COMPACT_STEPS)
-    np.rint(steps, out=steps)
-    return steps.astype(np.int16)
+    steps = np.empty(propensities.shape, np.int16)
+    _write_steps(propensities.reshape(1, 1, -1), steps.reshape(1, 1, -1))
+    return steps
 
 
-def restored(steps: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+def restored(steps: npt.NDArray[np.int16]) -> Floats:
     """Return the propensities that `quantised` steps stand for, as the SQL views do."""
     return np.square(steps / COMPACT_STEPS).astype(np.float32)
 
 
-def _in_steps(column: pa.ListArray) -> pa.ListArray:
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    return pa.ListArray.from_arrays(column.offsets, pa.array(quantised(values)))
+@compiled
+def _write_steps(scores: Floats, steps: npt.NDArray[np.int16]) -> None:
+    scale = np.float32(COMPACT_STEPS)
+    for row in range(scores.shape[0]):
+        for k in range(scores.shape[1]):
+            for n in range(scores.shape[2]):
+                steps[row, k, n] = np.int16(np.rint(np.sqrt(scores[row, k, n]) * scale))
 
 
-def _without(scored: Columns) -> Columns:
-    """Return the full vectors' columns as nulls."""
-    n = len(scored[PROPENSITIES])
-    return {name: pa.nulls(n, pa.list_(pa.float32())) for name in (PROPENSITIES, CLASS_PROPENSITIES) if name in scored}
+@compiled
+def _write_above(scores: Floats, threshold: np.float32, positions: Index, values: Floats, counts: Index) -> int:
+    """Write the scores of at least the threshold, row after row, and how many each row has; return how many in all."""
+    total = 0
+    for row in range(scores.shape[0]):
+        before = total
+        for n in range(scores.shape[1]):
+            # Written in any case, and written over by the next where it doesn't count: a branch would be guessed wrong.
+            positions[total], values[total] = n, scores[row, n]
+            total += scores[row, n] >= threshold
+        counts[row] = total - before
+    return total
+
+
+def _vectors(values: npt.NDArray[Any], first: str, higher: str) -> Columns:
+    """Return (n_rows, K - 1, N) values as lists: those of k = 1, and, where there are more, the others together."""
+    found = {first: lists(values[:, 0])}
+    if values.shape[1] > 1:
+        found[higher] = lists(values[:, 1:].reshape(len(values), (values.shape[1] - 1) * values.shape[2]))
+    return found
+
+
+def lists(matrix: npt.NDArray[Any]) -> pa.ListArray:
+    """Return a matrix as a list per row, of its type."""
+    offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()))
 
 
 def _none(n_classes: int) -> list[pa.Field]:
@@ -171,9 +265,11 @@ def _compact_fields(n_classes: int) -> list[pa.Field]:
 
 
 FORMS: Final[dict[str, _Form]] = {
-    "full": _Form(_none, _full, 4),
-    "top_k": _Form(_none, _top_k, 0),
-    "above_threshold": _Form(_above_fields, _above, 0),
-    "compact": _Form(_compact_fields, _compact, 2),
+    "full": _Form(_none, _Full, 4),
+    "top_k": _Form(_none, _TopK, 0),
+    "above_threshold": _Form(_above_fields, _Above, 0),
+    "compact": _Form(_compact_fields, _Compact, 2),
 }
 """By the values of the setting `scoring.output`."""
+
+FULL: Final = OutputForm("full")

@@ -5,10 +5,10 @@ Bytes depend on the rows alone: row groups are cut by number of rows, whoever wr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,7 +60,7 @@ class PartFile:
         Side effects: those of `Staging.take`.
         """
         self._close_writer()
-        self._staging.take(self._job, self._part, self._path, file_bytes=self._file.size, file_sha256=self._file.sha256)
+        self._staging.take(self._job, self._part, self._path, file_bytes=self._file.size, file_crc32=self._file.crc32)
 
     def close(self) -> None:
         """Drop the file unless it was finished; safe to repeat."""
@@ -83,15 +83,15 @@ class PartFile:
 def _encoding(schema: pa.Schema) -> dict[str, Any]:
     """Return how columns are encoded, as options of ParquetWriter.
 
-    Scores have nearly random bits: zstd takes as long over them as all the rest of writing and saves a fourteenth, a
-    dictionary only costs. Integers in lists are few different ones: a dictionary packs them into as many bits as it has
-    to. Only encodings that Spark's reader has are used.
+    Scores have nearly random bits: zstd takes as long over them as all the rest of writing and saves a fourteenth,
+    snappy saves nothing, a dictionary only costs. Integers in lists are few different ones: a dictionary packs them
+    into as many bits as it has to, and nothing is left to compress. Only encodings that Spark's reader has are used.
     """
     lists = {field.name: f"{field.name}.list.element" for field in schema if pa.types.is_list(field.type)}
     integers = [path for name, path in lists.items() if pa.types.is_integer(schema.field(name).type.value_type)]
     scalars = [name for name in schema.names if name not in lists]
     return {
-        "compression": dict.fromkeys(lists.values(), "snappy") | dict.fromkeys(scalars, "zstd"),
+        "compression": dict.fromkeys(lists.values(), "none") | dict.fromkeys(scalars, "zstd"),
         "compression_level": dict.fromkeys(scalars, 1),
         "use_dictionary": [*REPEATED, *integers],
         # Readers skip by these; least and greatest of a list of scores would only cost time.
@@ -146,19 +146,14 @@ class _SummedFile:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb")
-        self._sha256 = hashlib.sha256()
-        self.size = 0
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
+        self.crc32 = self.size = 0
 
     @property
     def closed(self) -> bool:
         return self._file.closed
 
     def write(self, data: bytes) -> int:
-        self._sha256.update(data)
+        self.crc32 = crc32(data, self.crc32)
         self.size += len(data)
         return self._file.write(data)
 

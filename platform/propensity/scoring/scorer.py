@@ -6,30 +6,25 @@ number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
-from propensity.columns import (
-    CLASS_PROPENSITIES,
-    CUSTOMER_ID,
-    EVENT_TIMESTAMP,
-    PROPENSITIES,
-    TOP_CATEGORIES,
-    TOP_PROPENSITIES,
-)
+from propensity.columns import CUSTOMER_ID, EVENT_TIMESTAMP, TOP_CATEGORIES, TOP_PROPENSITIES
 from propensity.errors import InputError
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.models.artifact import read_artifact
+from propensity.scoring.output_forms import FULL, OutputForm, lists
 from propensity.scoring.top_categories import highest
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from scipy.sparse import csr_matrix
 
+    from propensity.models.encoded_rows import EncodedRows
     from propensity.models.model import Model
     from propensity.training.examples import Examples
 
@@ -93,19 +88,21 @@ class Scorer:
         """
         return cls(read_artifact(directory).model, popularity, top_k=top_k, threads=threads)
 
-    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def score(self, batch: pa.RecordBatch, form: OutputForm = FULL) -> pa.RecordBatch:
         """Score customers.
 
         Args:
             batch: `customer_id`, `event_timestamp` and any number of pairs of list columns `indices`,
                 `values` or `<view>__indices`, `<view>__values`; a null list is an empty one. Other columns
                 are ignored.
+            form: What to keep of the scores; every score by default.
 
         Returns:
             customer_id and event_timestamp as given; `propensities` list<float32>: probability that the class
             is above 0, in the order of `category_index`; `top_categories` list<int32>: stable indices of the
             `top_k` highest, highest first, and `top_propensities` list<float32>. With more classes than two also
-            `class_propensities`, see `columns.CLASS_PROPENSITIES`.
+            `class_propensities`, see `columns.CLASS_PROPENSITIES`. Where another form was asked for, these vectors are
+            null and its own columns are there.
 
         Raises:
             InputError: A column is missing or a vector is malformed.
@@ -117,19 +114,38 @@ class Scorer:
         if not pairs:
             raise InputError(f"No feature vectors. Existing columns: {', '.join(batch.schema.names)}")
         features = csr_from_lists(pairs, self.model.encoder.n_features)
-        reached = self._reached(features, self._prior, np.zeros(batch.num_rows, np.int32))
-        scores = reached[:, 0]
-        top = highest(scores, self._top_k)
+        kept = form.keep(batch.num_rows, self.model.n_classes, self.category_index)
+        top = np.empty((batch.num_rows, self._top_k), np.int64)
+        top_scores = np.empty(top.shape, np.float32)
+
+        def take(start: int, scores: npt.NDArray[np.float32]) -> None:
+            here = slice(start, start + len(scores))
+            top[here] = highest(scores[:, 0], self._top_k)
+            top_scores[here] = np.take_along_axis(scores[:, 0], top[here], axis=1)
+            kept.take(start, scores)
+
+        as_of_position = np.zeros(batch.num_rows, np.int32)
+        for chunk, rows in self._encoded(features):
+
+            def taken(start: int, scores: npt.NDArray[np.float32], first: int = chunk.start) -> None:
+                take(first + start, scores)
+
+            self.model.forward.hand_on_probabilities(
+                rows,
+                self._prior,
+                as_of_position[chunk],
+                self.model.calibration,
+                taken,
+                None if kept.full is None else kept.full[chunk],
+                self._threads,
+            )
         columns = {
             CUSTOMER_ID: batch.column(CUSTOMER_ID),
             EVENT_TIMESTAMP: batch.column(EVENT_TIMESTAMP),
-            PROPENSITIES: _lists(scores, pa.float32()),
-            TOP_CATEGORIES: _lists(self.category_index[top], pa.int32()),
-            TOP_PROPENSITIES: _lists(np.take_along_axis(scores, top, axis=1), pa.float32()),
+            **kept.columns(),
+            TOP_CATEGORIES: lists(self.category_index[top]),
+            TOP_PROPENSITIES: lists(top_scores),
         }
-        if reached.shape[1] > 1:
-            higher = reached[:, 1:].reshape(len(reached), (reached.shape[1] - 1) * reached.shape[2])
-            columns[CLASS_PROPENSITIES] = _lists(higher, pa.float32())
         return pa.RecordBatch.from_pydict(columns)
 
     def score_examples(self, examples: Examples) -> npt.NDArray[np.float32]:
@@ -145,21 +161,16 @@ class Scorer:
         As `score_examples`, which gives those of k = 1.
         """
         prior = self.model.encoder.prior(examples.popularity)
-        return self._reached(examples.features, prior, examples.as_of_position)
-
-    def _reached(
-        self, features: csr_matrix, prior: npt.NDArray[np.float32], as_of_position: npt.NDArray[np.int32]
-    ) -> npt.NDArray[np.float32]:
-        scores = np.empty((features.shape[0], self.model.n_classes - 1, len(self.categories)), np.float32)
-        for start in range(0, len(scores), ENCODE_ROWS):
-            chunk = slice(start, start + ENCODE_ROWS)
-            rows = self.model.encoder.transform(features[chunk])
+        n_rows = examples.features.shape[0]
+        scores = np.empty((n_rows, self.model.n_classes - 1, len(self.categories)), np.float32)
+        for chunk, rows in self._encoded(examples.features):
             self.model.forward.write_probabilities(
-                rows, prior, as_of_position[chunk], self.model.calibration, scores[chunk], self._threads
+                rows, prior, examples.as_of_position[chunk], self.model.calibration, scores[chunk], self._threads
             )
         return scores
 
-
-def _lists(matrix: npt.NDArray[Any], kind: pa.DataType) -> pa.ListArray:
-    offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel(), kind))
+    def _encoded(self, features: csr_matrix) -> Iterator[tuple[slice, EncodedRows]]:
+        """Yield the rows encoded, ENCODE_ROWS at a time, and which they are."""
+        for start in range(0, features.shape[0], ENCODE_ROWS):
+            chunk = slice(start, start + ENCODE_ROWS)
+            yield chunk, self.model.encoder.transform(features[chunk])
