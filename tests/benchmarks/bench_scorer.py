@@ -1,15 +1,17 @@
 """The forward pass of scoring beside PyTorch's, MXNet's own and ONNX Runtime's, all on the same rows and weights.
 
-The net: sparse input, two hidden layers, a margin for each category; float32 on processors. Data are drawn
+The net: sparse input, two hidden layers, an output for each category; float32 on processors. Data are drawn
 (training_step_data.py, scorer_data.py). Every contender runs in a process of its own, in turn, round after round; it is
 given its batches ready-made in its own form, tries how many rows a call should have, and keeps the fastest. Figures are
 medians of the rounds, ratios those of the same round. Margins of the first rows must agree with MXNet's.
 
 - Ours (ours_scorer.py) is `ForwardPass`: encoded rows in, margins out. "to probabilities" has the calibration and the
-  logistic function in its time too; "category-aligned" the parts for seen pairs.
+  logistic function in its time too; "category-aligned" the parts for seen pairs. The peers that go to probabilities are
+  compared with ours that does.
 - PyTorch (peer_torch_scorer.py): `EmbeddingBag` and `Linear`; "to probabilities" with `sigmoid_`, uncalibrated.
-- MXNet (peer_mxnet_scorer.py): the Module API, `sparse.dot` and `FullyConnected`, with a dense input weight and with a
-  row-sparse one.
+- MXNet (peer_mxnet_scorer.py): the Module API, `sparse.dot` and `FullyConnected`. "as published": two outputs a
+  category and a softmax over each pair, as such a net is trained and MXNet runs it. "folded": our folding of the two
+  into a margin done for it, with a dense input weight and with a row-sparse one.
 - ONNX Runtime (peer_onnx_scorer.py): CSR rows as plain tensors; two graphs, the faster counts.
 
 Run by `make bench`, or: python tests/benchmarks/bench_scorer.py
@@ -35,6 +37,7 @@ import training_step_data as data
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
 CORES = len(os.sched_getaffinity(0))
+PROBABILITIES, REFERENCE = "ours, to probabilities", "MXNet, folded"
 AGREE = 1e-5
 """How far margins may lie from MXNet's."""
 
@@ -48,12 +51,14 @@ class Contender:
         threads: It may use.
         command: Interpreter, script, and what comes after the directory and the name.
         same_net: Whether its margins must be MXNet's.
+        beside: The name of the one of ours that does the same work.
     """
 
     name: str
     threads: int
     command: tuple[str, ...]
     same_net: bool = True
+    beside: str = "ours"
 
     @property
     def key(self) -> str:
@@ -88,8 +93,12 @@ def contenders(cross: int) -> list[Contender]:
     else:
         print(f"PyTorch is left out: {PEERS} can't import it. Install it where pip finds a CPU build: make bench")
     found += [
-        Contender(name, threads, (sys.executable, "peer_mxnet_scorer.py", storage, "margins"))
-        for name, storage in (("MXNet", "default"), ("MXNet, row-sparse weight", "row_sparse"))
+        Contender(name, threads, (sys.executable, "peer_mxnet_scorer.py", storage, head), beside=beside)
+        for name, storage, head, beside in (
+            ("MXNet, as published", "default", "softmax", PROBABILITIES),
+            (REFERENCE, "default", "margins", "ours"),
+            ("MXNet, folded, row-sparse weight", "row_sparse", "margins", "ours"),
+        )
         for threads in (1, CORES)
     ]
     found += [
@@ -98,7 +107,7 @@ def contenders(cross: int) -> list[Contender]:
         for threads in (1, CORES)
     ]
     more = {
-        "ours, to probabilities": ("feed_forward", "0", "probabilities"),
+        PROBABILITIES: ("feed_forward", "0", "probabilities"),
         "ours, category-aligned": ("category_aligned", "0", "margins"),
         "the same with cross part": ("category_aligned", str(cross), "margins"),
     }
@@ -109,7 +118,10 @@ def contenders(cross: int) -> list[Contender]:
     ]
     if has_torch():
         name = "PyTorch, to probabilities"
-        found += [Contender(name, threads, (*torch, "probabilities"), same_net=False) for threads in (1, CORES)]
+        found += [
+            Contender(name, threads, (*torch, "probabilities"), same_net=False, beside=PROBABILITIES)
+            for threads in (1, CORES)
+        ]
     return found
 
 
@@ -125,12 +137,12 @@ Results = dict[Contender, list[dict[str, float]]]
 
 def print_table(shape: data.Shape, results: Results, differences: dict[Contender, float]) -> None:
     """Print rows a second, and how many times as fast as each peer ours is with the same threads."""
-    ours = {contender.threads: runs for contender, runs in results.items() if contender.name == "ours"}
+    named = {(contender.name, contender.threads): runs for contender, runs in results.items()}
     print(f"\n{'':32s}{'threads':>8s}{'rows a call':>13s}{'rows/s':>10s}{'ours is':>9s}{'from MXNet':>12s}")
     for contender, runs in results.items():
         seconds = statistics.median(run["seconds"] for run in runs)
-        same = runs is ours[contender.threads]
-        ratio = "" if same else f"{faster(ours[contender.threads], runs):.2f}x"
+        ours = named[contender.beside, contender.threads]
+        ratio = "" if runs is ours else f"{faster(ours, runs):.2f}x"
         difference = f"{differences[contender]:.1e}" if contender in differences else ""
         print(
             f"{contender.name:32s}{contender.threads:8d}{runs[0]['batch']:13,.0f}{shape.rows / seconds:10,.0f}"
@@ -179,7 +191,7 @@ def main() -> None:
         for _ in range(given.rounds):
             for contender, runs in results.items():
                 runs.append(contender.measure(directory))
-        reference = np.load(directory / f"{Contender('MXNet', 1, ()).key}.npy")
+        reference = np.load(directory / f"{Contender(REFERENCE, 1, ()).key}.npy")
         differences = {
             contender: float(np.abs(np.load(directory / f"{contender.key}.npy") - reference).max())
             for contender in results
