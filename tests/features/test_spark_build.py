@@ -6,8 +6,11 @@ One SparkContext serves the module: the engine takes the one that is there, as i
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
+import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -17,13 +20,13 @@ import pytest
 
 from propensity import columns
 from propensity.api import Platform
-from propensity.errors import SettingsError
+from propensity.errors import EngineError, SettingsError
 from propensity.features import signal_files, snapshots, spark_relations, spark_snapshots
 from propensity.features.dictionary_store import FeatureIndices, load_dictionary
 from propensity.features.labels import build_labels, label_window_end
 from propensity.features.signal_files import SIGNAL_FILES, SignalFile
 from propensity.features.snapshot_rows import VALUE_DECIMALS
-from propensity.features.snapshots import build_snapshots
+from propensity.features.snapshots import build_snapshots, find_snapshot
 from propensity.features.spark_labels import write_labels
 from propensity.scoring_settings import ScoringSettings
 from propensity.settings import FeatureSettings, LabelSettings
@@ -263,7 +266,7 @@ def test_a_signal_file_that_spark_refuses_is_named(imported, tmp_path, monkeypat
     for sql, said in (
         ("SELECT nonsense FROM history", "signals/more.sql: Spark refuses it: "),
         ("SELECT snapshot, customer_id, brand AS key FROM history", "one column per signal"),
-        ("SELECT snapshot, customer_id, brand AS key, jaccard(brand, brand) AS n_1d FROM history", "jaccard"),
+        ("SELECT snapshot, customer_id, brand AS key, jaccard(brand, brand) AS n_1d FROM history", "JACCARD"),
     ):
         (tmp_path / "signals" / "more.sql").write_text(sql)
         with pytest.raises(SettingsError, match=r"signals/more\.sql") as raised:
@@ -299,6 +302,42 @@ def test_a_build_that_dies_while_its_runs_appear_leaves_whole_runs_and_is_finish
         assert read_contents(local, snapshot) == read_contents(
             duckdb_home[0], duckdb_home[1][AS_OFS.index(snapshot.as_of)]
         )
+
+
+def test_what_a_worker_raises_is_told_in_a_line(imported, tmp_path):
+    home = copy_of(imported, tmp_path / "home", features=SPARK)
+    (file,) = Lake(home.lake).files(columns.EVENTS, "us")
+    content = bytearray(file.read_bytes())
+    content[100 : len(content) // 2] = bytes(len(content) // 2 - 100)
+    file.write_bytes(content)
+    before = lake_files(home)
+    with pytest.raises(EngineError, match=r"^Spark gave up\. .+\. The same command begins again\.$"):
+        build_snapshots(home, AS_OFS[:1])
+    assert lake_files(home) == before
+
+
+@pytest.mark.slow
+def test_a_killed_driver_leaves_no_half_run(duckdb_home, imported, tmp_path):
+    home = copy_of(imported, tmp_path / "home")
+    build = ["features", "build", "--as-of", AS_OFS[0].isoformat(), "--engine", "spark", "--master", "local[1]"]
+    options = {
+        "PROPENSITY_LABELS__EVENT_TYPES": '["view", "purchase"]',
+        "PROPENSITY_SCORING__SPARK": json.dumps(HERE.spark),
+    }
+    running = subprocess.Popen(
+        shop.command(*build), env=shop.environment(home.home, **options), stderr=subprocess.PIPE, text=True
+    )
+    while running.poll() is None and not list(home.lake.glob(".staging/*/customer_*.parquet")):
+        time.sleep(0.002)
+    assert running.poll() is None, running.communicate()[1]
+    running.kill()
+    running.communicate()
+    assert list(home.lake.glob("customer_*/region=us/*")) == []
+    again = shop.propensity(home.home, *build, **options)
+    assert again.returncode == 0, again.stderr
+    snapshot = find_snapshot(home, AS_OFS[0])
+    assert snapshot == duckdb_home[1][0]
+    assert read_contents(home, snapshot) == read_contents(duckdb_home[0], snapshot)
 
 
 def test_windows_of_nobody_are_empty_runs(imported, tmp_path):
