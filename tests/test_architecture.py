@@ -26,7 +26,7 @@ LAYERS = (
     {"models"},
     {"features", "simulation"},
     {"warehouse"},
-    {"settings", "scoring_settings", "columns", "progress", "compiled"},
+    {"settings", "scoring_settings", "columns", "progress", "compiled", "spark_session"},
     {"errors"},
 )
 """Rooms from top to bottom: a room imports from its own layer and from those below."""
@@ -38,7 +38,7 @@ FRAMEWORKS = {
     "mxnet": "training/mxnet_runtime.py",
     "onnx": "exports/onnx_package.py",
     "onnxruntime": "exports/onnx_package.py",
-    "pyspark": "scoring/spark_engine.py",
+    "pyspark": "spark_session.py",
     "torch": None,
 }
 """The one module that may import each; None: it isn't needed yet."""

@@ -8,21 +8,19 @@ machines see the home under the same path.
 
 from __future__ import annotations
 
-import importlib
-import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from threadpoolctl import ThreadpoolController
 
-from propensity.errors import ArtifactError, EngineError, RuntimeMissingError
+from propensity.errors import ArtifactError, EngineError
 from propensity.models.artifact import read_artifact
 from propensity.scoring.part_file import PartFile, score_part
+from propensity.spark_session import spark_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,16 +33,6 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 POLL_SECONDS: Final = 0.5
-JAVA: Final = "openjdk-17-jre-headless"
-"""Debian's package of a Java that Spark runs on."""
-OPTIONS: Final = {
-    "spark.ui.enabled": "false",
-    # A task is one lane: more threads of BLAS or OpenMP in it would contend with the other tasks of its machine.
-    "spark.executorEnv.OMP_NUM_THREADS": "1",
-    "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
-    "spark.executorEnv.TZ": "UTC",
-}
-"""Unless the setting `scoring.spark` says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +112,7 @@ def score_parts(
     progress("scoring", total - left, total)
     if not missing:
         return
-    with _context(settings, f"propensity {job.run_id}") as context, ThreadPoolExecutor(1) as pool:
+    with spark_context(settings, f"propensity {job.run_id}") as context, ThreadPoolExecutor(1) as pool:
         context.setJobGroup(job.run_id, f"scoring {job.region}, {job.snapshot.as_of:%Y-%m-%d}")
         tasks = context.parallelize(missing, len(missing)).mapPartitions(SparkTask(settings, job, artifact, staging))
         running = pool.submit(_collected, context, job.run_id, tasks)
@@ -166,42 +154,3 @@ def _check(running: Future[None]) -> None:
     causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
     told = next((f"{name}: {text}" for name, text in causes if not name.startswith("Spark")), type(error).__name__)
     raise EngineError(f"Spark gave up. {told} What is finished is kept: the same command scores the rest.") from error
-
-
-@contextmanager
-def _context(settings: Settings, name: str) -> Iterator[Any]:
-    """Yield a SparkContext: the one of this process, as `spark-submit` or a notebook made it, or one of our own.
-
-    Raises:
-        RuntimeMissingError: pyspark or Java isn't installed.
-        EngineError: The master can't be reached, or an option isn't Spark's.
-    """
-    try:
-        pyspark = importlib.import_module("pyspark")
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"Spark isn't installed. Install it with: make spark (pyspark; and Java 17: apt-get install {JAVA})"
-        ) from error
-    there = pyspark.SparkContext._active_spark_context  # noqa: SLF001 - getOrCreate would not say whose it is
-    if there is not None:
-        yield there
-        return
-    # Workers on this machine run the same Python, with the same packages.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    conf = pyspark.SparkConf().setAppName(name)
-    if settings.scoring.spark_master is not None:
-        conf.setMaster(settings.scoring.spark_master)
-    conf.setIfMissing("spark.master", "local[*]")
-    for option, value in (OPTIONS | settings.scoring.spark).items():
-        conf.set(option, value)
-    try:
-        context = pyspark.SparkContext(conf=conf)
-    except Exception as error:
-        if "JAVA" in str(error).upper():
-            raise RuntimeMissingError(f"Spark found no Java it runs on. On Debian: apt-get install {JAVA}") from error
-        told = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
-        raise EngineError(f"Spark can't be reached at {conf.get('spark.master')}: {told}") from error
-    try:
-        yield context
-    finally:
-        context.stop()
