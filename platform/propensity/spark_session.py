@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from propensity.errors import EngineError, RuntimeMissingError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from propensity.settings import Settings
 
 JAVA: Final = "openjdk-17-jre-headless"
@@ -23,16 +26,27 @@ OPTIONS: Final = {
     "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
     "spark.executorEnv.TZ": "UTC",
 }
-"""Unless the setting `scoring.spark` says otherwise."""
+"""Unless Spark's configuration or the setting `scoring.spark` says otherwise."""
+
+
+LOG: Final = "spark.log"
+"""In the home: what Spark itself has to say of the last application that was begun there."""
+NO_JAVA: Final = ("JAVA_HOME is not set", "java: not found", "java: No such file", "UnsupportedClassVersionError")
+"""What Spark's scripts and Java write where there is none, or one too old."""
 
 
 @contextmanager
 def spark_context(settings: Settings, name: str) -> Iterator[Any]:
-    """Yield a SparkContext: the one of this process, as `spark-submit` or a notebook made it, or one of our own.
+    """Yield a SparkContext: the one of this process, as a notebook made it, or one of our own.
+
+    Options come from, first to last: `OPTIONS`; Spark's own configuration and `spark-submit`; `scoring.spark` and
+    `scoring.spark_master`.
 
     Raises:
         RuntimeMissingError: pyspark or Java isn't installed.
         EngineError: The master can't be reached, or an option isn't Spark's.
+
+    Side effects: what Spark prints goes to the home's `spark.log`, unless `spark-submit` has started it.
     """
     try:
         pyspark = importlib.import_module("pyspark")
@@ -46,20 +60,54 @@ def spark_context(settings: Settings, name: str) -> Iterator[Any]:
         return
     # Workers on this machine run the same Python, with the same packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    conf = pyspark.SparkConf().setAppName(name)
+    chosen = dict(settings.scoring.spark)
     if settings.scoring.spark_master is not None:
-        conf.setMaster(settings.scoring.spark_master)
-    conf.setIfMissing("spark.master", "local[*]")
-    for option, value in (OPTIONS | settings.scoring.spark).items():
-        conf.set(option, value)
+        chosen["spark.master"] = settings.scoring.spark_master
+    log = settings.home / LOG
+    log.unlink(missing_ok=True)  # an application that is still running goes on with its own
     try:
-        context = pyspark.SparkContext(conf=conf)
+        gateway = _gateway(pyspark, chosen, log)
+        conf = pyspark.SparkConf(_jvm=gateway.jvm).setAppName(name)
+        for option, value in OPTIONS.items():
+            conf.setIfMissing(option, value)
+        for option, value in chosen.items():
+            conf.set(option, value)
+        context = pyspark.SparkContext(conf=conf, gateway=gateway)
     except Exception as error:
-        if "JAVA" in str(error).upper():
+        said = log.read_text(errors="replace") if log.is_file() else ""
+        if any(words in said for words in NO_JAVA):
             raise RuntimeMissingError(f"Spark found no Java it runs on. On Debian: apt-get install {JAVA}") from error
-        told = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
-        raise EngineError(f"Spark can't be reached at {conf.get('spark.master')}: {told}") from error
+        master = chosen.get("spark.master", "local[*]")
+        raise EngineError(f"Spark can't be started with master {master}: {_reason(error, said)}") from error
     try:
         yield context
     finally:
         context.stop()
+
+
+def _gateway(pyspark: Any, options: dict[str, str], log: Path) -> Any:
+    """Return the way to this process's JVM; start it if there is none.
+
+    Args:
+        pyspark: The package.
+        options: What the JVM has to know when it starts, such as `spark.driver.memory`.
+        log: Gets what the JVM prints. One that `spark-submit` started prints where that was told to.
+    """
+    running = pyspark.SparkContext._gateway  # noqa: SLF001 - outlives its context, and there can't be two
+    if running is not None:
+        return running
+    conf = pyspark.SparkConf(loadDefaults=False)
+    for option, value in options.items():
+        conf.set(option, value)
+    launch = importlib.import_module("pyspark.java_gateway").launch_gateway
+    with log.open("ab") as file:
+        return launch(conf, {"stdout": file, "stderr": file})
+
+
+def _reason(error: Exception, said: str) -> str:
+    """Return in a line why Spark didn't start: the last error it told of, in what it raised or in what it printed."""
+    for text in (str(error), said):
+        causes = re.findall(r"(?:\w+\.)+\w*(?:Exception|Error): (.+)", text)
+        if causes:
+            return str(causes[-1]).strip()
+    return (said.strip() or str(error).strip() or type(error).__name__).splitlines()[-1].strip()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from propensity.errors import EngineError, RuntimeMissingError
@@ -21,11 +23,12 @@ from tests.scoring.large_snapshot import (
     PARTS,
     as_of_of,
     feature_file,
-    finish,
     finished_parts,
     published,
+    published_inodes,
     start,
 )
+from tests.scoring.watch import Watch
 
 HERE = {"PROPENSITY_SCORING__ENGINE": "spark", "PROPENSITY_SCORING__SPARK_MASTER": "local[2]"}
 
@@ -40,10 +43,14 @@ def home(large_home, tmp_path) -> Path:
     return shutil.copytree(large_home, tmp_path / "home")
 
 
-def wait_for_parts(running, home, parts):
-    while running.poll() is None and len(finished_parts(home)) < parts:
+def wait_until(running, happened):
+    while running.poll() is None and not happened():
         time.sleep(0.005)
     assert running.poll() is None, running.communicate()[1]
+
+
+def wait_for_parts(running, home, parts):
+    wait_until(running, lambda: len(finished_parts(home)) >= parts)
 
 
 def test_without_spark_the_error_says_how_to_get_it(finished_home, monkeypatch):
@@ -85,23 +92,90 @@ def test_what_a_worker_raises_is_told_in_a_line(home):
 @needs_spark
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_on_a_cluster_a_killed_worker_a_killed_driver_and_speculation_leave_every_part_once(
-    home, undisturbed, tmp_path
-):
-    from tests.scoring.spark_cluster import Cluster  # noqa: PLC0415 - imports pyspark
+class TestOnACluster:
+    """A master and two workers of one core; a part takes so short that a worker is stopped to be met at one."""
 
-    speculative = '{"spark.speculation": "true", "spark.speculation.quantile": "0.1", "spark.driver.host": "127.0.0.1"}'
-    with Cluster(tmp_path / "cluster") as cluster:
-        options = HERE | {"PROPENSITY_SCORING__SPARK_MASTER": cluster.master, "PROPENSITY_SCORING__SPARK": speculative}
-        running = start(home, **options)
-        wait_for_parts(running, home, 1)
-        cluster.kill_a_worker()
-        wait_for_parts(running, home, 2)
-        running.send_signal(signal.SIGKILL)
-        running.communicate()
-        before = finished_parts(home)
-        assert 2 <= len(before) < len(PARTS)
-        assert published(home) == {}
-        assert finish(home, **options)[0] == CUSTOMERS
+    @pytest.fixture
+    def cluster(self, tmp_path):
+        from tests.scoring.spark_cluster import Cluster  # noqa: PLC0415 - imports pyspark
+
+        with Cluster(tmp_path / "cluster") as cluster:
+            yield cluster
+
+    def test_a_worker_killed_in_a_task_is_made_up_for(self, home, undisturbed, cluster):
+        with Watch(home) as watch:
+            running = start_on(cluster, home)
+            attempt = cluster.stop_a_writer(home)
+            wait_for_parts(running, home, 2)  # the other worker's
+            before = finished_parts(home)
+            cluster.kill(attempt.host)
+            assert attempt.part not in before
+            assert attempt.file.exists()
+            assert_ends_well(running)
+        assert_whole(home, undisturbed)
+        assert published_inodes(home).items() >= before.items()
+        assert CUSTOMERS in watch.seen
+        lost = [event for event in cluster.events("TaskEnd") if event["Task End Reason"]["Reason"] != "Success"]
+        assert len(lost) == 1
+        assert lost[0]["Task Info"]["Host"] == attempt.host
+        assert len(cluster.events("TaskStart")) == len(PARTS) + 1
+
+    def test_a_driver_killed_and_started_again_does_the_missing_parts_only(self, home, undisturbed, cluster):
+        with Watch(home) as watch:
+            running = start_on(cluster, home)
+            attempt = cluster.stop_a_writer(home)
+            wait_for_parts(running, home, 2)
+            # With its JVM, as a machine that fails takes them; executors find out by themselves.
+            for process in (*psutil.Process(running.pid).children(recursive=True), psutil.Process(running.pid)):
+                process.kill()
+            running.communicate()
+            before = finished_parts(home)
+            assert 2 <= len(before) < len(PARTS)
+            assert attempt.part not in before
+            assert published(home) == {}
+            attempt.let_go()
+            again = start_on(cluster, home)
+            assert_ends_well(again)
+        assert_whole(home, undisturbed)
+        assert published_inodes(home).items() >= before.items()
+        assert len(cluster.events("TaskStart")) <= len(PARTS) - len(before)
+        assert CUSTOMERS in watch.seen
+
+    @pytest.mark.parametrize("woken", [False, True])
+    def test_a_speculative_attempt_leaves_nothing_behind(self, home, undisturbed, cluster, woken):
+        """The slow attempt is stopped until all is over, or goes on when the other one has begun: a race."""
+        with Watch(home) as watch:
+            running = start_on(cluster, home, **{"spark.speculation": "true", "spark.speculation.quantile": "0.5"})
+            attempt = cluster.stop_a_writer(home)
+            if woken:
+                wait_until(running, lambda: len(list(attempt.file.parent.glob(f"{attempt.part}.*"))) == 2)
+                attempt.let_go()
+            assert_ends_well(running)
+            attempt.let_go()
+            attempt.wait()
+        assert_whole(home, undisturbed)
+        assert CUSTOMERS in watch.seen
+        speculative = [event["Task Info"] for event in cluster.events("TaskStart") if event["Task Info"]["Speculative"]]
+        assert len(speculative) == 1
+        assert speculative[0]["Host"] != attempt.host
+        assert len(cluster.events("TaskStart")) == len(PARTS) + 1
+
+
+def start_on(cluster, home, **options):
+    return start(
+        home,
+        PROPENSITY_SCORING__ENGINE="spark",
+        PROPENSITY_SCORING__SPARK_MASTER=cluster.master,
+        PROPENSITY_SCORING__SPARK=json.dumps(cluster.options | options),
+    )
+
+
+def assert_ends_well(running):
+    out, err = running.communicate()
+    assert running.returncode == 0, err
+    assert int(out.split()[0]) == CUSTOMERS
+
+
+def assert_whole(home, undisturbed):
     assert published(home) == undisturbed
     assert list(home.glob("lake/.unfinished/*")) == []

@@ -8,7 +8,9 @@ machines see the home under the same path.
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 POLL_SECONDS: Final = 0.5
+PATIENCE_SECONDS: Final = 30.0
+"""Without any task begun, before a word is said."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ class SparkTask:
         Side effects: those of `score_part`.
         """
         for part in parts:
+            if self.staging.has(self.job, part):
+                continue  # by another attempt, whose worker died before it could say so
             scorer = _opened(self)
             with (
                 ThreadpoolController().limit(limits=1, user_api="blas"),
@@ -113,12 +120,17 @@ def score_parts(
     if not missing:
         return
     with spark_context(settings, f"propensity {job.run_id}") as context, ThreadPoolExecutor(1) as pool:
-        context.setJobGroup(job.run_id, f"scoring {job.region}, {job.snapshot.as_of:%Y-%m-%d}")
         tasks = context.parallelize(missing, len(missing)).mapPartitions(SparkTask(settings, job, artifact, staging))
-        running = pool.submit(_collected, context, job.run_id, tasks)
+        running = pool.submit(_collected, context, job, tasks)
+        taken, begun = False, time.monotonic()
         try:
             while not wait([running], POLL_SECONDS).done:
-                progress("scoring", total - left + left * _ended(context, job.run_id) // len(missing), total)
+                ended, active = _tasks(context, job)
+                progress("scoring", total - left + left * ended // len(missing), total)
+                if not taken and time.monotonic() - begun > PATIENCE_SECONDS and ended + active == 0:
+                    log.warning(_idle(context))
+                    taken = True  # told once
+                taken = taken or ended + active > 0
         finally:
             if not running.done():  # Ctrl-C
                 context.cancelJobGroup(job.run_id)
@@ -126,21 +138,31 @@ def score_parts(
     progress("scoring", total, total)
 
 
-def _collected(context: Any, group: str, tasks: Any) -> None:
-    """Run the tasks; a thread has no job group but its own."""
-    context.setJobGroup(group, group)
+def _collected(context: Any, job: ScoringJob, tasks: Any) -> None:
+    """Run the tasks in this thread, whose job group is its own."""
+    context.setJobGroup(job.run_id, f"scoring {job.region}, {job.snapshot.as_of:%Y-%m-%d}")
     tasks.collect()
 
 
-def _ended(context: Any, group: str) -> int:
-    """Return how many tasks have ended well."""
-    tracker, ended = context.statusTracker(), 0
-    for number in tracker.getJobIdsForGroup(group):
-        job = tracker.getJobInfo(number)
-        for stage in [] if job is None else job.stageIds:
+def _tasks(context: Any, job: ScoringJob) -> tuple[int, int]:
+    """Return how many tasks have ended well and how many are under way."""
+    tracker, ended, active = context.statusTracker(), 0, 0
+    for number in tracker.getJobIdsForGroup(job.run_id):
+        found = tracker.getJobInfo(number)
+        for stage in [] if found is None else found.stageIds:
             info = tracker.getStageInfo(stage)
             ended += 0 if info is None else info.numCompletedTasks
-    return ended
+            active += 0 if info is None else info.numActiveTasks
+    return ended, active
+
+
+def _idle(context: Any) -> str:
+    """Say that Spark waits, which may go on for ever."""
+    conf = context.getConf()
+    return (
+        f"Spark has begun no task for {PATIENCE_SECONDS:.0f} s. Has {conf.get('spark.master')} workers with "
+        f"{conf.get('spark.executor.memory', '1g')} of memory (spark.executor.memory) and a core to spare?"
+    )
 
 
 def _check(running: Future[None]) -> None:
