@@ -6,11 +6,11 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from propensity.errors import EngineError, RuntimeMissingError
+from propensity.errors import EngineError, PropensityError, RuntimeMissingError, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,26 +21,39 @@ JAVA: Final = "openjdk-17-jre-headless"
 """Debian's package of a Java that Spark runs on."""
 OPTIONS: Final = {
     "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",  # a command has a bar of its own
     # A task is one lane: more threads of BLAS or OpenMP in it would contend with the other tasks of its machine.
     "spark.executorEnv.OMP_NUM_THREADS": "1",
     "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
     "spark.executorEnv.TZ": "UTC",
 }
 """Unless Spark's configuration or the setting `scoring.spark` says otherwise."""
-
-
+NOTHING: Final[Mapping[str, str]] = {}
 LOG: Final = "spark.log"
 """In the home: what Spark itself has to say of the last application that was begun there."""
 NO_JAVA: Final = ("JAVA_HOME is not set", "java: not found", "java: No such file", "UnsupportedClassVersionError")
 """What Spark's scripts and Java write where there is none, or one too old."""
+SQL_OPTIONS: Final = {
+    "spark.sql.session.timeZone": "UTC",
+    # What doesn't fit its type is an error, as it is for DuckDB.
+    "spark.sql.ansi.enabled": "true",
+    # Rows that lie together by customer aren't shuffled to be joined by customer and snapshot.
+    "spark.sql.requireAllClusterKeysForCoPartition": "false",
+}
+"""Of a session that builds: what the results depend on."""
 
 
 @contextmanager
-def spark_context(settings: Settings, name: str) -> Iterator[Any]:
+def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NOTHING) -> Iterator[Any]:
     """Yield a SparkContext: the one of this process, as a notebook made it, or one of our own.
 
-    Options come from, first to last: `OPTIONS`; Spark's own configuration and `spark-submit`; `scoring.spark` and
-    `scoring.spark_master`.
+    Options come from, first to last: `OPTIONS` and `options`; Spark's own configuration and `spark-submit`;
+    `scoring.spark` and `scoring.spark_master`.
+
+    Args:
+        settings: Of the home.
+        name: Of the application.
+        options: What this application does best with; those of the driver's JVM overrule Spark's configuration.
 
     Raises:
         RuntimeMissingError: pyspark or Java isn't installed.
@@ -66,9 +79,10 @@ def spark_context(settings: Settings, name: str) -> Iterator[Any]:
     log = settings.home / LOG
     log.unlink(missing_ok=True)  # an application that is still running goes on with its own
     try:
-        gateway = _gateway(pyspark, chosen, log)
+        drivers = {option: value for option, value in options.items() if option.startswith("spark.driver.")}
+        gateway = _gateway(pyspark, drivers | chosen, log)
         conf = pyspark.SparkConf(_jvm=gateway.jvm).setAppName(name)
-        for option, value in OPTIONS.items():
+        for option, value in (OPTIONS | dict(options)).items():
             conf.setIfMissing(option, value)
         for option, value in chosen.items():
             conf.set(option, value)
@@ -83,6 +97,42 @@ def spark_context(settings: Settings, name: str) -> Iterator[Any]:
         yield context
     finally:
         context.stop()
+
+
+@contextmanager
+def spark_sql(settings: Settings, name: str) -> Iterator[Any]:
+    """Yield a SparkSession in UTC whose views and options are its own, in the SparkContext of `spark_context`.
+
+    Raises:
+        RuntimeMissingError: pyspark or Java isn't installed.
+        EngineError: The master can't be reached, an option isn't Spark's, or Spark gave up within the block.
+    """
+    with spark_context(settings, name) as context:
+        spark = importlib.import_module("pyspark.sql").SparkSession(context).newSession()
+        for option, value in SQL_OPTIONS.items():
+            spark.conf.set(option, value)
+        refused = (
+            importlib.import_module("pyspark.errors").PySparkException,
+            importlib.import_module("py4j.protocol").Py4JError,
+        )
+        try:
+            yield spark
+        except PropensityError:
+            raise
+        except refused as error:
+            raise EngineError(f"Spark gave up. {_cause(error)} The same command begins again.") from error
+
+
+def run_query(spark: Any, query: str, where: str) -> Any:
+    """Return the DataFrame of a query, which is checked but not run yet.
+
+    Raises:
+        SettingsError: Spark refuses the query; the message begins with `where`.
+    """
+    try:
+        return spark.sql(query)
+    except importlib.import_module("pyspark.errors").AnalysisException as error:
+        raise SettingsError(f"{where}: Spark refuses it: {_cause(error)}") from error
 
 
 def _gateway(pyspark: Any, options: dict[str, str], log: Path) -> Any:
@@ -111,3 +161,12 @@ def _reason(error: Exception, said: str) -> str:
         if causes:
             return str(causes[-1]).strip()
     return (said.strip() or str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+
+
+def _cause(error: Exception) -> str:
+    """Return what a worker raised, else the first line of what Spark says."""
+    causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
+    told = [f"{name}: {text}" for name, text in causes if not name.startswith(("Spark", "Py4J", "Python"))]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = told[0] if told else lines[0]
+    return line if line.endswith((".", "!", "?")) else f"{line}."
