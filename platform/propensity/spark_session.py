@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +30,10 @@ OPTIONS: Final = {
     "spark.executorEnv.TZ": "UTC",
 }
 """Unless Spark's configuration or the setting `scoring.spark` says otherwise."""
+LOCAL_OPTIONS: Final = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+"""Where driver and workers are one process: nobody else has to reach it."""
+AT_START: Final = ("spark.driver.", "spark.ui.showConsoleProgress")
+"""How options begin that the driver's JVM has to know when it starts; they overrule Spark's own configuration."""
 NOTHING: Final[Mapping[str, str]] = {}
 LOG: Final = "spark.log"
 """In the home: what Spark itself has to say of the last application that was begun there."""
@@ -53,7 +59,7 @@ def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NO
     Args:
         settings: Of the home.
         name: Of the application.
-        options: What this application does best with; those of the driver's JVM overrule Spark's configuration.
+        options: What this application does best with.
 
     Raises:
         RuntimeMissingError: pyspark or Java isn't installed.
@@ -79,14 +85,18 @@ def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NO
     log = settings.home / LOG
     log.unlink(missing_ok=True)  # an application that is still running goes on with its own
     try:
-        drivers = {option: value for option, value in options.items() if option.startswith("spark.driver.")}
-        gateway = _gateway(pyspark, drivers | chosen, log)
+        defaults = OPTIONS | dict(options)
+        at_start = {option: value for option, value in defaults.items() if option.startswith(AT_START)}
+        gateway = _gateway(pyspark, at_start | chosen, log)
         conf = pyspark.SparkConf(_jvm=gateway.jvm).setAppName(name)
-        for option, value in (OPTIONS | dict(options)).items():
-            conf.setIfMissing(option, value)
         for option, value in chosen.items():
             conf.set(option, value)
-        context = pyspark.SparkContext(conf=conf, gateway=gateway)
+        if conf.get("spark.master", "local[*]").startswith("local"):
+            defaults |= LOCAL_OPTIONS
+        for option, value in defaults.items():
+            conf.setIfMissing(option, value)
+        with _interrupts_as_before():
+            context = pyspark.SparkContext(conf=conf, gateway=gateway)
     except Exception as error:
         said = log.read_text(errors="replace") if log.is_file() else ""
         if any(words in said for words in NO_JAVA):
@@ -140,7 +150,7 @@ def _gateway(pyspark: Any, options: dict[str, str], log: Path) -> Any:
 
     Args:
         pyspark: The package.
-        options: What the JVM has to know when it starts, such as `spark.driver.memory`.
+        options: What the JVM has to know when it starts, among others.
         log: Gets what the JVM prints. One that `spark-submit` started prints where that was told to.
     """
     running = pyspark.SparkContext._gateway  # noqa: SLF001 - outlives its context, and there can't be two
@@ -152,6 +162,17 @@ def _gateway(pyspark: Any, options: dict[str, str], log: Path) -> Any:
     launch = importlib.import_module("pyspark.java_gateway").launch_gateway
     with log.open("ab") as file:
         return launch(conf, {"stdout": file, "stderr": file})
+
+
+@contextmanager
+def _interrupts_as_before() -> Iterator[None]:
+    """Undo what a new SparkContext does to Ctrl-C: whoever called us has settled that."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 def _reason(error: Exception, said: str) -> str:

@@ -8,6 +8,7 @@ machines see the home under the same path.
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import time
@@ -101,6 +102,8 @@ def _opened(task: SparkTask) -> Scorer:
             )
         _open.clear()
         _open[key] = task.job.open_scorer(task.settings, artifact.model)
+        # Spark's worker collects garbage after every task, and would look through the model and the packages each time.
+        gc.freeze()
     return _open[key]
 
 
