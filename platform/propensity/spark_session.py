@@ -176,12 +176,23 @@ def _interrupts_as_before() -> Iterator[None]:
 
 
 def _reason(error: Exception, said: str) -> str:
-    """Return in a line why Spark didn't start: the last error it told of, in what it raised or in what it printed."""
+    """Return in a line why Spark didn't start: what a JVM that didn't start printed, else the last error told of."""
+    if refused := re.search(r"^(?:Error: (?!A fatal|Could not create)|Invalid ).+", said, re.MULTILINE):
+        return refused.group()
     for text in (str(error), said):
         causes = re.findall(r"(?:\w+\.)+\w*(?:Exception|Error): (.+)", text)
         if causes:
             return str(causes[-1]).strip()
     return (said.strip() or str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+
+
+def why_it_stopped(settings: Settings) -> str:
+    """Return in a line why the application ended by itself: the last error in the home's `spark.log`."""
+    log = settings.home / LOG
+    if not log.is_file():
+        return "It ended by itself; what it printed says why."
+    told = re.findall(r" ERROR \S+: (.+)", log.read_text(errors="replace"))
+    return str(told[-1]).strip() if told else f"It ended by itself; see {log}."
 
 
 def _cause(error: Exception) -> str:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -71,10 +72,9 @@ def test_spark_goes_on_where_the_local_engine_was_killed_to_the_same_bytes(home,
     running = start(home, **HERE)
     wait_for_parts(running, home, len(before) + 1)
     assert finished_parts(home).items() >= before.items()
-    out, err = running.communicate()
-    assert running.returncode == 0, err
-    assert int(out.split()[0]) == CUSTOMERS
-    assert published(home) == undisturbed
+    assert_ends_well(running)
+    assert_whole(home, undisturbed)
+    assert "WARN" in (home / "spark.log").read_text()
 
 
 @needs_spark
@@ -87,6 +87,32 @@ def test_what_a_worker_raises_is_told_in_a_line(home):
     with pytest.raises(EngineError, match=r"^Spark gave up\. \w+Error: .*the same command scores the rest\.$"):
         service.score(settings, as_of_of(settings))
     assert published(home) == {}
+
+
+@needs_spark
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"PROPENSITY_SCORING__SPARK": '{"spark.driver.memory": "much"}'}, "Invalid maximum heap size: -Xmxmuch"),
+        ({"PROPENSITY_SCORING__SPARK_MASTER": "sparc://x"}, "Master must either be yarn or start with spark"),
+        ({"JAVA_HOME": "/nowhere"}, "Spark found no Java it runs on. On Debian: apt-get install openjdk-17"),
+    ],
+)
+def test_why_spark_does_not_start_is_told_in_a_line(large_home, environment, told):
+    done = shop.propensity(large_home, "score", "--as-of", shop.AS_OF, **HERE | {"PROPENSITY_TOP_K": "4"} | environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Spark ")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@needs_spark
+@pytest.mark.slow
+def test_a_master_that_is_not_there_is_told_in_a_line(large_home):
+    master = {"PROPENSITY_SCORING__SPARK_MASTER": "spark://127.0.0.1:1", "PROPENSITY_TOP_K": "4"}
+    done = shop.propensity(large_home, "score", "--as-of", shop.AS_OF, **HERE | master)
+    assert done.returncode == 1
+    assert "Application has been killed. Reason: All masters are unresponsive! Giving up." in done.stderr
 
 
 @needs_spark
@@ -160,6 +186,23 @@ class TestOnACluster:
         assert speculative[0]["Host"] != attempt.host
         assert len(cluster.events("TaskStart")) == len(PARTS) + 1
 
+    def test_a_submitted_job_runs_where_it_was_submitted_to(self, home, cluster):
+        options = [word for name, value in cluster.options.items() for word in ("--conf", f"{name}={value}")]
+        spark_submit = Path(sys.executable).with_name("spark-submit")
+        job = [shop.ROOT / "jobs/propensity_job.py", "score", "--as-of", shop.AS_OF]
+        done = subprocess.run(
+            [spark_submit, "--master", cluster.master, *options, *job],
+            env=shop.environment(home, PROPENSITY_TOP_K="4", PROPENSITY_SCORING__ENGINE="spark"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"{CUSTOMERS:,} customers by model" in done.stderr
+        assert sorted(published(home)) == PARTS
+        assert len(cluster.events("TaskStart")) == len(PARTS)
+        assert not (home / "spark.log").exists()
+
 
 def start_on(cluster, home, **options):
     return start(
@@ -174,6 +217,7 @@ def assert_ends_well(running):
     out, err = running.communicate()
     assert running.returncode == 0, err
     assert int(out.split()[0]) == CUSTOMERS
+    assert err == ""  # what Spark prints is in its log
 
 
 def assert_whole(home, undisturbed):

@@ -24,7 +24,7 @@ from propensity.errors import ArtifactError, EngineError
 from propensity.models.artifact import read_artifact
 from propensity.scoring.behind import FlushingBehind
 from propensity.scoring.part_file import PartFile, score_part
-from propensity.spark_session import spark_context
+from propensity.spark_session import spark_context, why_it_stopped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ def score_parts(
         finally:
             if not running.done():  # Ctrl-C
                 context.cancelJobGroup(job.run_id)
-        _check(running)
+        _check(running, settings)
     progress("scoring", total, total)
 
 
@@ -178,7 +178,7 @@ def _idle(context: Any) -> str:
     )
 
 
-def _check(running: Future[None]) -> None:
+def _check(running: Future[None], settings: Settings) -> None:
     """Raise what the tasks raised, in a line."""
     error = running.exception()
     if error is None:
@@ -188,4 +188,6 @@ def _check(running: Future[None]) -> None:
     # The worker's own error is the last line of the traceback that Spark hands on.
     causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
     told = next((f"{name}: {text}" for name, text in causes if not name.startswith("Spark")), type(error).__name__)
+    if "stopped SparkContext" in told:
+        told = why_it_stopped(settings)
     raise EngineError(f"Spark gave up. {told} What is finished is kept: the same command scores the rest.") from error
