@@ -125,12 +125,16 @@ def spark_sql(settings: Settings, name: str) -> Iterator[Any]:
             importlib.import_module("pyspark.errors").PySparkException,
             importlib.import_module("py4j.protocol").Py4JError,
         )
+        logger = importlib.import_module("pyspark.logger").PySparkLogger.getLogger("SQLQueryContextLogger")
+        logger.disabled = True  # else pyspark prints pages of JSON for what becomes a line
         try:
             yield spark
         except PropensityError:
             raise
         except refused as error:
             raise EngineError(f"Spark gave up. {_cause(error)} The same command begins again.") from error
+        finally:
+            logger.disabled = False
 
 
 def run_query(spark: Any, query: str, where: str) -> Any:

@@ -90,8 +90,9 @@ class SparkRelations:
 
     def read(self, files: Sequence[str]) -> None:
         """Make Parquet files the view that stands for `read_parquet(…)`."""
-        # Without the option Spark would take run=… in a path for a column.
-        self.define(FILES, self.spark.read.option("recursiveFileLookup", "true").parquet(*files))
+        # A path alone would be one of the cluster's default file system. Without the option, run=… in it were a column.
+        paths = [f"file://{file}" for file in files]
+        self.define(FILES, self.spark.read.option("recursiveFileLookup", "true").parquet(*paths))
 
     def stage_events(self, settings: Settings, imports: list[RunRecord], end_us: int, n_snapshots: int) -> None:
         """Define `staged`, the imports' events before an instant, each customer's in one task.
