@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
-from propensity.errors import EngineError, RuntimeMissingError
+from propensity.errors import ArtifactError, EngineError, RuntimeMissingError
 from propensity.features.snapshots import find_snapshot
-from propensity.scoring import service
+from propensity.scoring import local_engine, service, spark_engine
 from propensity.scoring_settings import ScoringSettings
 from tests import shop
 from tests.scoring.large_snapshot import (
+    CREATED,
     CUSTOMERS,
     PARTS,
     as_of_of,
@@ -59,6 +64,32 @@ def test_without_spark_the_error_says_how_to_get_it(finished_home, monkeypatch):
     settings = shop.settings_of(finished_home, top_k=3, scoring=ScoringSettings(engine="spark"))
     with pytest.raises(RuntimeMissingError, match=r"make spark"):
         service.score(settings, as_of_of(settings))
+
+
+def test_a_task_that_was_sent_writes_the_same_parts_and_none_twice(home, undisturbed, monkeypatch):
+    """What a worker does, without Spark around it."""
+
+    def by_tasks(settings, job, scorer, staging, parts, progress):
+        artifact = settings.models / job.region / job.model_version
+        task = pickle.loads(pickle.dumps(spark_engine.SparkTask(settings, job, artifact, staging)))
+        other = replace(task, job=replace(job, artifact_sha256="another"))
+        with pytest.raises(ArtifactError, match="isn't the model that the driver read"):
+            list(other(iter(parts)))
+        assert list(task(iter(()))) == []
+        assert list(task(iter(parts[:3]))) == [0, 1, 2]
+        before = finished_parts(home)
+        assert list(task(iter(parts))) == list(range(len(parts)))
+        assert finished_parts(home).items() >= before.items()
+        assert len(before) == 3
+
+    monkeypatch.setattr(local_engine, "score_parts", by_tasks)
+    monkeypatch.setattr(service, "created_after", lambda _: datetime.fromisoformat(CREATED))
+    settings = shop.settings_of(home, top_k=4)
+    try:
+        service.score(settings, as_of_of(settings))
+    finally:
+        gc.unfreeze()  # a worker's process is frozen for good
+    assert published(home) == undisturbed
 
 
 @needs_spark

@@ -65,7 +65,7 @@ class SparkTask:
     staging: Staging
 
     def __call__(self, parts: Iterator[Part]) -> Iterator[int]:
-        """Score and write parts; yield their numbers.
+        """Score and write the parts that aren't there; yield the numbers of all.
 
         Raises:
             ArtifactError: The model at that path isn't the run's.
@@ -73,18 +73,21 @@ class SparkTask:
         Side effects: those of `score_part`.
         """
         for part in parts:
-            if self.staging.has(self.job, part):
-                continue  # by another attempt, whose worker died before it could say so
-            scorer = _opened(self)
-            with (
-                ThreadpoolController().limit(limits=1, user_api="blas"),
-                closing(PartFile(self.staging, self.job, part)) as file,
-                ThreadPoolExecutor(1, thread_name_prefix="writing") as pool,
-            ):
-                behind = FlushingBehind(pool, file)
-                score_part(self.job, scorer, file, self.job.read(self.settings, part), later=behind.do)
-                behind.catch_up()
+            # Another attempt may have finished it whose worker died before it could say so.
+            if not self.staging.has(self.job, part):
+                self._score(part)
             yield part.number
+
+    def _score(self, part: Part) -> None:
+        scorer = _opened(self)
+        with (
+            ThreadpoolController().limit(limits=1, user_api="blas"),
+            closing(PartFile(self.staging, self.job, part)) as file,
+            ThreadPoolExecutor(1, thread_name_prefix="writing") as pool,
+        ):
+            behind = FlushingBehind(pool, file)
+            score_part(self.job, scorer, file, self.job.read(self.settings, part), later=behind.do)
+            behind.catch_up()
 
 
 _open: dict[tuple[Path, ScoringJob], Scorer] = {}
