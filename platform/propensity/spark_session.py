@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from propensity.errors import EngineError, PropensityError, RuntimeMissingError, SettingsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from propensity.settings import Settings
 
 JAVA: Final = "openjdk-17-jre-headless"
@@ -25,7 +29,16 @@ OPTIONS: Final = {
     "spark.executorEnv.OPENBLAS_NUM_THREADS": "1",
     "spark.executorEnv.TZ": "UTC",
 }
-"""Unless the setting `scoring.spark` says otherwise."""
+"""Unless Spark's configuration or the setting `scoring.spark` says otherwise."""
+LOCAL_OPTIONS: Final = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+"""Where driver and workers are one process: nobody else has to reach it."""
+AT_START: Final = ("spark.driver.", "spark.ui.showConsoleProgress")
+"""How options begin that the driver's JVM has to know when it starts; they overrule Spark's own configuration."""
+NOTHING: Final[Mapping[str, str]] = {}
+LOG: Final = "spark.log"
+"""In the home: what Spark itself has to say of the last application that was begun there."""
+NO_JAVA: Final = ("JAVA_HOME is not set", "java: not found", "java: No such file", "UnsupportedClassVersionError")
+"""What Spark's scripts and Java write where there is none, or one too old."""
 SQL_OPTIONS: Final = {
     "spark.sql.session.timeZone": "UTC",
     # What doesn't fit its type is an error, as it is for DuckDB.
@@ -37,12 +50,22 @@ SQL_OPTIONS: Final = {
 
 
 @contextmanager
-def spark_context(settings: Settings, name: str) -> Iterator[Any]:
-    """Yield a SparkContext: the one of this process, as `spark-submit` or a notebook made it, or one of our own.
+def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NOTHING) -> Iterator[Any]:
+    """Yield a SparkContext: the one of this process, as a notebook made it, or one of our own.
+
+    Options come from, first to last: `OPTIONS` and `options`; Spark's own configuration and `spark-submit`;
+    `scoring.spark` and `scoring.spark_master`.
+
+    Args:
+        settings: Of the home.
+        name: Of the application.
+        options: What this application does best with.
 
     Raises:
         RuntimeMissingError: pyspark or Java isn't installed.
         EngineError: The master can't be reached, or an option isn't Spark's.
+
+    Side effects: what Spark prints goes to the home's `spark.log`, unless `spark-submit` has started it.
     """
     try:
         pyspark = importlib.import_module("pyspark")
@@ -56,19 +79,30 @@ def spark_context(settings: Settings, name: str) -> Iterator[Any]:
         return
     # Workers on this machine run the same Python, with the same packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    conf = pyspark.SparkConf().setAppName(name)
+    chosen = dict(settings.scoring.spark)
     if settings.scoring.spark_master is not None:
-        conf.setMaster(settings.scoring.spark_master)
-    conf.setIfMissing("spark.master", "local[*]")
-    for option, value in (OPTIONS | settings.scoring.spark).items():
-        conf.set(option, value)
+        chosen["spark.master"] = settings.scoring.spark_master
+    log = settings.home / LOG
+    log.unlink(missing_ok=True)  # an application that is still running goes on with its own
     try:
-        context = pyspark.SparkContext(conf=conf)
+        defaults = OPTIONS | dict(options)
+        at_start = {option: value for option, value in defaults.items() if option.startswith(AT_START)}
+        gateway = _gateway(pyspark, at_start | chosen, log)
+        conf = pyspark.SparkConf(_jvm=gateway.jvm).setAppName(name)
+        for option, value in chosen.items():
+            conf.set(option, value)
+        if conf.get("spark.master", "local[*]").startswith("local"):
+            defaults |= LOCAL_OPTIONS
+        for option, value in defaults.items():
+            conf.setIfMissing(option, value)
+        with _interrupts_as_before():
+            context = pyspark.SparkContext(conf=conf, gateway=gateway)
     except Exception as error:
-        if "JAVA" in str(error).upper():
+        said = log.read_text(errors="replace") if log.is_file() else ""
+        if any(words in said for words in NO_JAVA):
             raise RuntimeMissingError(f"Spark found no Java it runs on. On Debian: apt-get install {JAVA}") from error
-        told = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
-        raise EngineError(f"Spark can't be reached at {conf.get('spark.master')}: {told}") from error
+        master = chosen.get("spark.master", "local[*]")
+        raise EngineError(f"Spark can't be started with master {master}: {_reason(error, said)}") from error
     try:
         yield context
     finally:
@@ -113,6 +147,56 @@ def run_query(spark: Any, query: str, where: str) -> Any:
         return spark.sql(query)
     except importlib.import_module("pyspark.errors").AnalysisException as error:
         raise SettingsError(f"{where}: Spark refuses it: {_cause(error)}") from error
+
+
+def _gateway(pyspark: Any, options: dict[str, str], log: Path) -> Any:
+    """Return the way to this process's JVM; start it if there is none.
+
+    Args:
+        pyspark: The package.
+        options: What the JVM has to know when it starts, among others.
+        log: Gets what the JVM prints. One that `spark-submit` started prints where that was told to.
+    """
+    running = pyspark.SparkContext._gateway  # noqa: SLF001 - outlives its context, and there can't be two
+    if running is not None:
+        return running
+    conf = pyspark.SparkConf(loadDefaults=False)
+    for option, value in options.items():
+        conf.set(option, value)
+    launch = importlib.import_module("pyspark.java_gateway").launch_gateway
+    with log.open("ab") as file:
+        return launch(conf, {"stdout": file, "stderr": file})
+
+
+@contextmanager
+def _interrupts_as_before() -> Iterator[None]:
+    """Undo what a new SparkContext does to Ctrl-C: whoever called us has settled that."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+def _reason(error: Exception, said: str) -> str:
+    """Return in a line why Spark didn't start: what a JVM that didn't start printed, else the last error told of."""
+    if refused := re.search(r"^(?:Error: (?!A fatal|Could not create)|Invalid ).+", said, re.MULTILINE):
+        return refused.group()
+    for text in (str(error), said):
+        causes = re.findall(r"(?:\w+\.)+\w*(?:Exception|Error): (.+)", text)
+        if causes:
+            return str(causes[-1]).strip()
+    return (said.strip() or str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+
+
+def why_it_stopped(settings: Settings) -> str:
+    """Return in a line why the application ended by itself: the last error in the home's `spark.log`."""
+    log = settings.home / LOG
+    if not log.is_file():
+        return "It ended by itself; what it printed says why."
+    told = re.findall(r" ERROR \S+: (.+)", log.read_text(errors="replace"))
+    return str(told[-1]).strip() if told else f"It ended by itself; see {log}."
 
 
 def _cause(error: Exception) -> str:
