@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,9 @@ import pytest
 from propensity import columns
 from propensity.api import Platform
 from propensity.errors import WarehouseError
+from propensity.feast_spark import UnsupportedSourceError, UnsupportedWriteError
 from propensity.features.snapshots import find_snapshot
+from propensity.scoring import service
 from propensity.scoring_settings import ScoringSettings
 from propensity.training.stored_training_set import stored_training_set
 from propensity.training.training_set import training_set
@@ -70,7 +72,7 @@ def plant(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def duckdb(finished_home, tmp_path_factory):
-    """A home with planted rows, on DuckDB. For reading."""
+    """A home with planted rows, on DuckDB. What changes it changes the one on Spark alike."""
     home = shutil.copytree(finished_home, tmp_path_factory.mktemp("duckdb") / "home")
     plant(home)
     return Platform(shop.settings_of(home))
@@ -180,6 +182,32 @@ def test_materializing_is_duckdbs(duckdb, spark):
     tops = answers[0]["top_categories"]
     assert tops.count(None) == 1
     assert spark.top("c001") == duckdb.top("c001")
+
+
+def test_scoring_on_spark_from_feast_is_duckdbs_to_the_last_byte(duckdb, spark, monkeypatch):
+    monkeypatch.setattr(service, "created_after", lambda newest: datetime(2100, 1, 1, tzinfo=UTC))
+    published = []
+    for platform, engine in ((duckdb, "local"), (spark, "spark")):
+        scoring = platform.settings.scoring.model_copy(update={"features_from": "feast", "engine": engine})
+        settings = platform.settings.model_copy(update={"scoring": scoring, "top_k": 4})
+        result = service.score(settings, platform.as_of(shop.AS_OF))
+        directory = Lake(settings.lake).run_directory(
+            columns.CATEGORY_PROPENSITY, "us", result.run.run_id, result.run.as_of
+        )
+        published.append({file.name: file.read_bytes() for file in directory.iterdir()})
+        assert result.run.rows == shop.CUSTOMERS
+    assert published[1] == published[0]
+
+
+def test_what_the_store_cannot_read_or_write_is_refused(duckdb, spark):
+    from propensity.feast_spark.store import SparkLakeOfflineStore  # noqa: PLC0415 - imports pyspark
+
+    config = spark.feature_store().config
+    view = duckdb.feature_store().get_feature_view(columns.feature_view("purchases"))
+    with pytest.raises(UnsupportedSourceError, match=r"^DuckDBSource 'customer_purchases' .* apply the repository"):
+        SparkLakeOfflineStore.get_historical_features(config, [view], [], None, None, "")
+    with pytest.raises(UnsupportedWriteError, match=r"'customer_purchases' reads a lake"):
+        SparkLakeOfflineStore.offline_write_batch(config, view, pa.table({}), None)
 
 
 def test_before_the_first_run_there_is_nothing(imported_home, tmp_path, spark):

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 from feast.data_source import DataSource
 from feast.feature_view import FeatureView
+from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import RepoConfig
 from pydantic import StrictStr
@@ -21,7 +22,7 @@ from typing_extensions import override
 
 from propensity.feast_spark.errors import UnsupportedSourceError, UnsupportedWriteError
 from propensity.feast_spark.retrieval import SparkLakeRetrievalJob
-from propensity.feast_spark.source import STORE, SparkLakeSource, base_path_of, reading
+from propensity.feast_spark.source import STORE, base_path_of, reading
 
 with warnings.catch_warnings():  # the module would set a filter for the whole process
     from feast.infra.offline_stores.contrib.spark_offline_store.spark import (
@@ -45,7 +46,7 @@ class SparkLakeOfflineStoreConfig(SparkOfflineStoreConfig):
 
 
 class SparkLakeOfflineStore(SparkOfflineStore):
-    """Feast's Spark offline store, reading SparkLakeSource.
+    """Feast's Spark offline store, reading SparkLakeSource as well as Feast's SparkSource.
 
     Methods start a Spark application with `spark_conf`, unless the process has a session; then that one is used.
     """
@@ -184,8 +185,8 @@ def _spark(config: RepoConfig) -> Iterator[None]:
 
 
 def _check(source: DataSource | None) -> None:
-    if not isinstance(source, SparkLakeSource):
+    if not isinstance(source, SparkSource):
         raise UnsupportedSourceError(
             f"{type(source).__name__} {getattr(source, 'name', '')!r} can't be read by the Spark offline store. "
-            "Use SparkLakeSource, and apply the repository again."
+            "Use SparkLakeSource, or Feast's SparkSource, and apply the repository again."
         )

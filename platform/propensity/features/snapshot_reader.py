@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from propensity.features.snapshots import Snapshot
     from propensity.settings import Settings
+
+_NAMES: Final = [columns.CUSTOMER_ID, columns.EVENT_TIMESTAMP, columns.INDICES, columns.VALUES]
 
 
 def snapshot_rows(settings: Settings, snapshot: Snapshot) -> int:
@@ -62,7 +64,8 @@ def read_snapshot(
         for family in columns.FAMILIES:
             view = columns.feature_view(family)
             parquet = stack.enter_context(pq.ParquetFile(_file(settings, snapshot, view)))
-            streams[view] = _batches(parquet, range(parquet.metadata.num_rows) if rows is None else rows, batch_rows)
+            wanted = range(parquet.metadata.num_rows) if rows is None else rows
+            streams[view] = _batches(parquet, wanted, batch_rows, _NAMES)
         while True:
             parts = {view: next(stream, None) for view, stream in streams.items()}
             first_view, first = next(iter(parts.items()))
@@ -80,7 +83,20 @@ def read_snapshot(
             )
 
 
-def _batches(parquet: pq.ParquetFile, rows: range, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def snapshot_customers(settings: Settings, snapshot: Snapshot, batch_rows: int) -> Iterator[pa.Array]:
+    """Yield the snapshot's customers in the order of its rows, `batch_rows` at a time; raises as `read_snapshot`."""
+    with pq.ParquetFile(_file(settings, snapshot, columns.feature_view(columns.FAMILIES[0]))) as parquet:
+        for batch in _batches(parquet, range(parquet.metadata.num_rows), batch_rows, [columns.CUSTOMER_ID]):
+            yield batch.column(0)
+
+
+def read_rows(file: Path, batch_rows: int, rows: range) -> Iterator[pa.RecordBatch]:
+    """Yield rows of a file with the columns of `read_snapshot`'s batches, in batches like those. Read-only."""
+    with pq.ParquetFile(file) as parquet:
+        yield from _batches(parquet, rows, batch_rows, parquet.schema_arrow.names)
+
+
+def _batches(parquet: pq.ParquetFile, rows: range, batch_rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield the rows in batches that begin at the range's start, whatever row groups they lie in."""
     groups, skip = _row_groups(parquet.metadata, rows)
     left = len(rows)
@@ -90,7 +106,7 @@ def _batches(parquet: pq.ParquetFile, rows: range, batch_rows: int) -> Iterator[
     for batch in parquet.iter_batches(
         batch_rows,
         row_groups=groups,
-        columns=[columns.CUSTOMER_ID, columns.EVENT_TIMESTAMP, columns.INDICES, columns.VALUES],
+        columns=names,
         use_threads=False,  # who reads several ranges at once has threads of its own
     ):
         wanted = batch.slice(min(skip, batch.num_rows), left)
