@@ -40,6 +40,8 @@ LIBRARIES: Final = {
     "sqlalchemy": "Check the catalogue; `propensity config` names the home directory.",
     "alembic": "The catalogue may be of a newer version: update this package.",
     "feast": "See more of it: propensity feast apply",
+    "pyspark": "Check Spark's options; `propensity config` shows scoring.spark_master and scoring.spark.",
+    "py4j": "Check Spark's options; `propensity config` shows scoring.spark_master and scoring.spark.",
     "sqlite3": "Another process may use Feast's online store: try again.",
 }
 """Libraries whose errors come from the world (disks, files, settings), and what to do about them."""

@@ -26,6 +26,10 @@ class ScoringSettings(BaseModel):
     engine: Literal["local", "spark"] = Field(
         "local", description="What scores: this machine's cores, or a Spark cluster that sees the home."
     )
+    features_from: Literal["lake", "feast"] = Field(
+        "lake",
+        description="Where scoring reads features: the snapshot's files, or Feast, asked for the snapshot's customers.",
+    )
     spark_master: str | None = Field(
         None, description="URL of Spark's master. None takes spark-submit's, else this machine's cores."
     )

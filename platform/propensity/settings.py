@@ -203,6 +203,11 @@ class Settings(BaseSettings):
     top_k: Annotated[int, Field(ge=1)] = Field(20, description="Categories kept in top_categories and served online.")
     online_full_vectors: bool = Field(default=False, description="Serve the full propensity vector online too.")
     scoring: ScoringSettings = Field(default_factory=ScoringSettings)
+    offline_store: Literal["duckdb", "spark"] = Field(
+        "duckdb",
+        description="Where Feast joins features: in this process, or on Spark as scoring.spark_master and "
+        "scoring.spark say. After a change: propensity apply.",
+    )
     max_bad_row_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.05, description="Share of quarantined rows above which an import stops and changes nothing."
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -37,7 +39,7 @@ AT_START: Final = ("spark.driver.", "spark.ui.showConsoleProgress")
 NOTHING: Final[Mapping[str, str]] = {}
 LOG: Final = "spark.log"
 """In the home: what Spark itself has to say of the last application that was begun there."""
-NO_JAVA: Final = ("JAVA_HOME is not set", "java: not found", "java: No such file", "UnsupportedClassVersionError")
+JAVA_MISSING: Final = ("JAVA_HOME is not set", "java: not found", "java: No such file", "UnsupportedClassVersionError")
 """What Spark's scripts and Java write where there is none, or one too old."""
 SQL_OPTIONS: Final = {
     "spark.sql.session.timeZone": "UTC",
@@ -47,6 +49,32 @@ SQL_OPTIONS: Final = {
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
 }
 """Of a session that builds: what the results depend on."""
+
+NO_PYSPARK: Final = f"Spark isn't installed. Install it with: make spark (pyspark; and Java 17: apt-get install {JAVA})"
+NO_JAVA: Final = f"Spark found no Java it runs on. On Debian: apt-get install {JAVA}"
+
+
+def check_spark() -> None:
+    """Find out whether Spark can be started here. Starts nothing.
+
+    Raises:
+        RuntimeMissingError: pyspark or Java isn't installed.
+    """
+    if importlib.util.find_spec("pyspark") is None:
+        raise RuntimeMissingError(NO_PYSPARK)
+    if "JAVA_HOME" not in os.environ and shutil.which("java") is None:
+        raise RuntimeMissingError(NO_JAVA)
+
+
+def spark_options(settings: Settings) -> dict[str, str]:
+    """Return the options of an application of ours, by Spark's names; without a master unless one is set."""
+    return OPTIONS | _chosen(settings)
+
+
+def _chosen(settings: Settings) -> dict[str, str]:
+    """Return the options that are set."""
+    master = settings.scoring.spark_master
+    return settings.scoring.spark | ({} if master is None else {"spark.master": master})
 
 
 @contextmanager
@@ -70,18 +98,14 @@ def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NO
     try:
         pyspark = importlib.import_module("pyspark")
     except ImportError as error:
-        raise RuntimeMissingError(
-            f"Spark isn't installed. Install it with: make spark (pyspark; and Java 17: apt-get install {JAVA})"
-        ) from error
+        raise RuntimeMissingError(NO_PYSPARK) from error
     there = pyspark.SparkContext._active_spark_context  # noqa: SLF001 - getOrCreate would not say whose it is
     if there is not None:
         yield there
         return
     # Workers on this machine run the same Python, with the same packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    chosen = dict(settings.scoring.spark)
-    if settings.scoring.spark_master is not None:
-        chosen["spark.master"] = settings.scoring.spark_master
+    chosen = _chosen(settings)
     log = settings.home / LOG
     log.unlink(missing_ok=True)  # an application that is still running goes on with its own
     try:
@@ -99,8 +123,8 @@ def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NO
             context = pyspark.SparkContext(conf=conf, gateway=gateway)
     except Exception as error:
         said = log.read_text(errors="replace") if log.is_file() else ""
-        if any(words in said for words in NO_JAVA):
-            raise RuntimeMissingError(f"Spark found no Java it runs on. On Debian: apt-get install {JAVA}") from error
+        if any(words in said for words in JAVA_MISSING):
+            raise RuntimeMissingError(NO_JAVA) from error
         master = chosen.get("spark.master", "local[*]")
         raise EngineError(f"Spark can't be started with master {master}: {_reason(error, said)}") from error
     try:

@@ -11,18 +11,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from propensity.errors import WarehouseError
 from propensity.settings import project_root
+from propensity.spark_session import check_spark, spark_options
 from propensity.warehouse.runs import fingerprint
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
     from propensity.settings import Settings
+
+
+SOURCES: Final = {"duckdb": "DuckDBSource", "spark": "SparkLakeSource"}
+"""Class of the definitions' sources, by the setting offline_store."""
 
 
 def repository() -> Path:
@@ -41,25 +46,48 @@ def store_options(settings: Settings) -> dict[str, Any]:
     """Return `feature_store.yaml` with the project and paths of the configured region and home.
 
     Paths stay relative to the repository where the home lies on the same file system, so nothing absolute is stored.
+
+    Raises:
+        RuntimeMissingError: The setting offline_store is spark, and pyspark or Java isn't installed.
     """
     options: dict[str, Any] = yaml.safe_load((repository() / "feature_store.yaml").read_text())
     home = Path(os.path.relpath(settings.home, repository()))
     options["project"] = settings.feast_project
     options["registry"]["path"] = str(home / "feast" / "registry.pb")
-    options["offline_store"] |= {
-        "base_path": str(home),
-        "threads": settings.threads,
-        "memory_limit": settings.memory_limit,
-    }
+    if settings.offline_store == "spark":
+        options["offline_store"] = _spark_store(settings, home)
+    else:
+        options["offline_store"] |= {
+            "base_path": str(home),
+            "threads": settings.threads,
+            "memory_limit": settings.memory_limit,
+        }
     options["online_store"]["path"] = str(home / "feast" / "online_store.db")
     return options
+
+
+def _spark_store(settings: Settings, home: Path) -> dict[str, Any]:
+    check_spark()
+    return {
+        "type": "propensity.feast_spark.store.SparkLakeOfflineStore",
+        "base_path": str(home),
+        "staging_location": str(settings.home / "tmp"),
+        "spark_conf": {
+            "spark.app.name": f"propensity feast {settings.region}",
+            "spark.sql.session.timeZone": "UTC",
+            "spark.sql.execution.arrow.pyspark.enabled": "true",
+            "spark.ui.showConsoleProgress": "false",
+            **spark_options(settings),
+        },
+    }
 
 
 def open_feature_store(settings: Settings) -> FeatureStore:
     """Open Feast's store of the configured region. Read-only until something is written through it.
 
     Raises:
-        WarehouseError: `feast apply` was never run for this home.
+        WarehouseError: `feast apply` was never run for this home, or for another offline store.
+        RuntimeMissingError: The setting offline_store is spark, and pyspark or Java isn't installed.
 
     Side effects: sets the process's time zone to UTC: Feast's sqlite store reads event times as local time, so in
     New York every score would look four hours older than it is.
@@ -72,7 +100,15 @@ def open_feature_store(settings: Settings) -> FeatureStore:
         raise WarehouseError(f"There is no Feast registry in {settings.home}. Create it: propensity apply")
     with _rendered(settings) as options:
         # Not FeatureStore(config=…): that takes the working directory for the repository.
-        return FeatureStore(repo_path=str(repository()), fs_yaml_file=options)
+        store = FeatureStore(repo_path=str(repository()), fs_yaml_file=options)
+    applied = {type(source).__name__ for source in store.list_data_sources()}
+    for name, source in SOURCES.items():
+        if name != settings.offline_store and source in applied:
+            raise WarehouseError(
+                f"Feast's registry in {settings.home} was applied with offline_store = {name}, and the setting is "
+                f"{settings.offline_store}. Apply it again: propensity apply"
+            )
+    return store
 
 
 def apply_repository(settings: Settings) -> bool:
@@ -80,6 +116,7 @@ def apply_repository(settings: Settings) -> bool:
 
     Raises:
         WarehouseError: Feast refused; the message carries its last line.
+        RuntimeMissingError: The setting offline_store is spark, and pyspark or Java isn't installed.
 
     Side effects: writes Feast's registry (by one rename) and creates online tables.
     """
@@ -112,6 +149,7 @@ def feast_command(settings: Settings, arguments: list[str]) -> Iterator[tuple[li
         "PROPENSITY_HOME": str(settings.home),
         "PROPENSITY_REGION": settings.region,
         "PROPENSITY_ONLINE_FULL_VECTORS": str(settings.online_full_vectors),
+        "PROPENSITY_OFFLINE_STORE": settings.offline_store,
         "PROPENSITY_LABELS__EVENT_TYPES": json.dumps(settings.labels.event_types),
         "TZ": "UTC",
         "FEAST_USAGE": "False",

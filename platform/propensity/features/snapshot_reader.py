@@ -7,7 +7,7 @@ one, Spark's as many as there are parts.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ def read_snapshot(
         streams = {}
         for family in columns.FAMILIES:
             view = columns.feature_view(family)
-            pieces = _pieces(snapshot_files(settings, snapshot, view), rows, batch_rows)
+            pieces = _pieces(snapshot_files(settings, snapshot, view), rows, batch_rows, READ)
             stack.callback(pieces.close)  # an iterator that isn't read to its end has a file open
             streams[view] = _batches(pieces, batch_rows)
         while True:
@@ -104,26 +104,44 @@ def read_snapshot(
             )
 
 
-def _pieces(files: Sequence[Path], rows: range | None, batch_rows: int) -> Generator[pa.RecordBatch, None, None]:
+def snapshot_customers(settings: Settings, snapshot: Snapshot, batch_rows: int) -> Iterator[pa.Array]:
+    """Yield the snapshot's customers in the order of its rows, `batch_rows` at a time; raises as `read_snapshot`."""
+    files = snapshot_files(settings, snapshot, columns.feature_view(columns.FAMILIES[0]))
+    with closing(_pieces(files, None, batch_rows, [columns.CUSTOMER_ID])) as pieces:
+        for batch in _batches(pieces, batch_rows):
+            yield batch.column(0)
+
+
+def read_rows(file: Path, batch_rows: int, rows: range) -> Iterator[pa.RecordBatch]:
+    """Yield rows of a file with the columns of `read_snapshot`'s batches, in batches like those. Read-only."""
+    with closing(_pieces([file], rows, batch_rows, None)) as pieces:
+        yield from _batches(pieces, batch_rows)
+
+
+def _pieces(
+    files: Sequence[Path], rows: range | None, batch_rows: int, names: Sequence[str] | None
+) -> Generator[pa.RecordBatch, None, None]:
     """Yield the rows as they come out of the files, in their order."""
     first = 0
     for file in files:
         behind = first + _rows(file)
         wanted = range(first, behind) if rows is None else range(max(first, rows.start), min(behind, rows.stop))
         if wanted:
-            with pq.ParquetFile(file) as parquet:
-                yield from _of_file(parquet, range(wanted.start - first, wanted.stop - first), batch_rows)
+            with pq.ParquetFile(file, metadata=_footer(file)) as parquet:
+                yield from _of_file(parquet, range(wanted.start - first, wanted.stop - first), batch_rows, names)
         first = behind
 
 
-def _of_file(parquet: pq.ParquetFile, rows: range, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def _of_file(
+    parquet: pq.ParquetFile, rows: range, batch_rows: int, names: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
     """Yield some of a file's rows, of which there are any; row groups without them aren't read."""
     groups, skip = _row_groups(parquet.metadata, rows)
     left = len(rows)
     for batch in parquet.iter_batches(
         batch_rows,
         row_groups=groups,
-        columns=list(READ),
+        columns=parquet.schema_arrow.names if names is None else list(names),
         use_threads=False,  # who reads several ranges at once has threads of its own
     ):
         wanted = batch.slice(min(skip, batch.num_rows), left)
@@ -167,16 +185,29 @@ def _row_groups(metadata: pq.FileMetaData, rows: range) -> tuple[list[int], int]
 
 
 def _rows(file: Path) -> int:
-    """Return a file's rows: each part of a scoring asks for all files before its own, but a footer is read once."""
+    """Return a file's rows: each part of a scoring asks for all files before its own."""
     state = file.stat()
-    return _rows_of_version(file, state.st_mtime_ns, state.st_size)
+    return _rows_of_version(file, state.st_mtime_ns, state.st_size, state.st_ino)
 
 
 @lru_cache(maxsize=100_000)
-def _rows_of_version(file: Path, mtime_ns: int, size: int) -> int:
-    del mtime_ns, size  # a run's files don't change, but a home can be restored
-    rows: int = pq.read_metadata(file).num_rows
+def _rows_of_version(file: Path, *state: int) -> int:
+    """Read how many; `state` tells whether the file is still the one that was read: a home can be restored."""
+    del state
+    rows: int = _footer(file).num_rows
     return rows
+
+
+def _footer(file: Path) -> pq.FileMetaData:
+    """Return what a file says of its row groups, which is read once however many ranges of the file are."""
+    state = file.stat()
+    return _footer_of_version(file, state.st_mtime_ns, state.st_size, state.st_ino)
+
+
+@lru_cache(maxsize=2 * len(columns.FAMILIES))
+def _footer_of_version(file: Path, *state: int) -> pq.FileMetaData:
+    del state
+    return pq.read_metadata(file)
 
 
 def _damaged(settings: Settings, snapshot: Snapshot, view: str, first_view: str) -> WarehouseError:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from propensity import columns
 from propensity.features.popularity import popularity
-from propensity.features.snapshot_reader import read_snapshot
+from propensity.features.snapshot_reader import read_rows, read_snapshot
 from propensity.scoring.scorer import Scorer
 from propensity.warehouse.schemas import CLASS_PROPENSITY_SCHEMA, INSTANT, PROPENSITY_SCHEMA
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from propensity.features.snapshots import Snapshot
     from propensity.models.model import Model
+    from propensity.scoring.feast_features import FeastFeatures
     from propensity.scoring.output_forms import OutputForm
     from propensity.scoring.parts import Part
     from propensity.settings import Settings
@@ -49,6 +50,7 @@ class ScoringJob:
         n_classes: Of the model.
         top_k: Length of `top_categories`.
         output: What is kept of the scores.
+        features: Of the snapshot's customers, where they aren't the snapshot's own.
     """
 
     region: str
@@ -61,6 +63,7 @@ class ScoringJob:
     n_classes: int
     top_k: int
     output: OutputForm
+    features: FeastFeatures | None = None
 
     @property
     def batch_rows(self) -> int:
@@ -89,6 +92,8 @@ class ScoringJob:
 
     def read(self, settings: Settings, part: Part) -> Iterator[pa.RecordBatch]:
         """Yield the part's features in batches of `batch_rows`; raises as `read_snapshot`. Read-only."""
+        if self.features is not None:
+            return read_rows(self.features.file, self.batch_rows, part.rows)
         return read_snapshot(settings, self.snapshot, self.batch_rows, part.rows)
 
     def rows_of(self, scorer: Scorer, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -55,7 +55,8 @@ class Manifest:
 
 def described(job: ScoringJob) -> dict[str, str]:
     """Return what a job's files are made of; files of equal jobs have equal bytes."""
-    return {
+    features = {} if job.features is None else {"features_sha256": job.features.sha256}
+    return features | {
         "region": job.region,
         "run_id": job.run_id,
         "created_timestamp": job.created_timestamp.isoformat(),

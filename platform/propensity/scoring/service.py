@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from propensity.models.registry import RegisteredModel, find_model, model_for
 from propensity.progress import Progress, silent
 from propensity.scoring import local_engine, spark_engine
 from propensity.scoring.expiring import Expiry, expire_by_retention
+from propensity.scoring.feast_features import FeastFeatures, feast_features
 from propensity.scoring.job import ScoringJob
 from propensity.scoring.manifests import Staging
 from propensity.scoring.output_forms import OutputForm
@@ -73,19 +75,37 @@ def score(
     """
     check_region(settings)
     with alone_in_region(settings, SCORING):
-        result = _score(settings, as_of, model_version, progress)
+        snapshot = find_snapshot(settings, as_of)
+        with _features(settings, snapshot, progress) as features:
+            result = _score(settings, snapshot, features, model_version, progress)
         return replace(result, retention=expire_by_retention(settings))
 
 
-def _score(settings: Settings, as_of: datetime, model_version: str | None, progress: Progress) -> ScoringResult:
+def _features(
+    settings: Settings, snapshot: Snapshot, progress: Progress
+) -> AbstractContextManager[FeastFeatures | None]:
+    """Return a block with Feast's features of the snapshot's customers, or with None where the lake's own are meant."""
+    return feast_features(settings, snapshot, progress) if settings.scoring.features_from == "feast" else nullcontext()
+
+
+def _score(
+    settings: Settings,
+    snapshot: Snapshot,
+    features: FeastFeatures | None,
+    model_version: str | None,
+    progress: Progress,
+) -> ScoringResult:
     started = time.monotonic()
-    snapshot = find_snapshot(settings, as_of)
+    as_of = snapshot.as_of
     model = model_for(settings, as_of) if model_version is None else find_model(settings, model_version)
     artifact = read_artifact(model.artifact)
     output = OutputForm.of(settings)
     # The form counts where it isn't the one that runs had before there were others.
     kept = () if output.name == "full" else (output.described(),)
-    inputs = fingerprint(settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k, *kept)
+    source = () if features is None else ("feast", features.sha256)
+    inputs = fingerprint(
+        settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k, *kept, *source
+    )
     lake = Lake(settings.lake)
     newest = newest_publication(settings, as_of)
     if (
@@ -99,7 +119,7 @@ def _score(settings: Settings, as_of: datetime, model_version: str | None, progr
     written = lake.has_run(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of)
     drop_outdated(lake, columns.CATEGORY_PROPENSITY, settings.region, as_of, current=None if written else run_id)
     if not written:
-        _write(settings, lake, run_id, snapshot, artifact, created_after(newest), progress)
+        _write(settings, lake, run_id, snapshot, features, artifact, created_after(newest), progress)
     directory = lake.run_directory(columns.CATEGORY_PROPENSITY, settings.region, run_id, as_of)
     run = RunRecord(
         run_id,
@@ -130,6 +150,7 @@ def _write(
     lake: Lake,
     run_id: str,
     snapshot: Snapshot,
+    features: FeastFeatures | None,
     artifact: Artifact,
     created_timestamp: datetime,
     progress: Progress,
@@ -151,6 +172,7 @@ def _write(
             n_classes=artifact.metadata.n_classes,
             top_k=settings.top_k,
             output=OutputForm.of(settings),
+            features=features,
         )
         parts = parts_of(snapshot_rows(settings, snapshot))
         if settings.scoring.engine == "spark":

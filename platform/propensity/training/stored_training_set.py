@@ -15,10 +15,11 @@ from propensity.features.dictionary_store import load_dictionary
 from propensity.features.feature_store import open_feature_store
 from propensity.features.instants import instants
 from propensity.features.popularity import popularity
+from propensity.features.retrieval import features_job
 from propensity.features.snapshots import find_snapshot
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.training.stored_examples import CHUNK_ROWS, ExampleFile, StoredExamples
-from propensity.training.training_set import customers_at, features_job, labels_at
+from propensity.training.training_set import customers_at, labels_at
 from propensity.warehouse.categories import Categories, load_categories
 
 if TYPE_CHECKING:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,6 +20,7 @@ from propensity.features.feature_store import open_feature_store
 from propensity.features.instants import instants
 from propensity.features.labels import label_window_end
 from propensity.features.popularity import popularity
+from propensity.features.retrieval import entity_frame, features_job
 from propensity.features.snapshots import TABLES, Snapshot, find_snapshot
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.training.examples import Examples
@@ -99,20 +99,6 @@ def customers_at(settings: Settings, snapshot: Snapshot) -> npt.NDArray[np.objec
     return np.sort(ids)
 
 
-def features_job(
-    store: FeatureStore,
-    customer_id: npt.NDArray[np.object_],
-    as_ofs: Sequence[datetime],
-    position: npt.NDArray[np.int32],
-) -> Any:
-    """Ask Feast for the customers' features, each at the as_of of its `position`; return its retrieval job."""
-    return store.get_historical_features(
-        entity_df=_entity_frame(customer_id, as_ofs, position),
-        features=store.get_feature_service(columns.TRAINING_SERVICE),
-        full_feature_names=True,
-    )
-
-
 def labels_at(
     settings: Settings,
     store: FeatureStore,
@@ -128,7 +114,7 @@ def labels_at(
     """
     ends = [label_window_end(settings, as_of) for as_of in as_ofs]
     table = store.get_historical_features(
-        entity_df=_entity_frame(customer_id, ends, position),
+        entity_df=entity_frame(customer_id, ends, position),
         features=store.get_feature_service(columns.LABEL_SERVICE),
     ).to_arrow()
     expected = pa.array([as_ofs[number] for number in position], pa.timestamp("us", "UTC"))
@@ -143,10 +129,3 @@ def labels_at(
         )
     pair = (table.column(columns.LABEL_CATEGORIES), table.column(columns.LABEL_CLASSES))
     return csr_from_lists([pair], n_categories, len(customer_id)).astype(np.int8)
-
-
-def _entity_frame(
-    customer_id: npt.NDArray[np.object_], instants: Sequence[datetime], position: npt.NDArray[np.int32]
-) -> pd.DataFrame:
-    stamps = pd.DatetimeIndex(pd.to_datetime(list(instants), utc=True)).as_unit("us")
-    return pd.DataFrame({columns.CUSTOMER_ID: customer_id, columns.EVENT_TIMESTAMP: stamps[position]})
