@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ def snapshot_rows(settings: Settings, snapshot: Snapshot) -> int:
     rows: dict[str, int] = {}
     for family in columns.FAMILIES:
         view = columns.feature_view(family)
-        rows[view] = pq.read_metadata(_file(settings, snapshot, view)).num_rows
+        rows[view] = _metadata(_file(settings, snapshot, view)).num_rows
     first, *others = rows
     for other in others:
         if rows[other] != rows[first]:
@@ -61,7 +62,8 @@ def read_snapshot(
         streams = {}
         for family in columns.FAMILIES:
             view = columns.feature_view(family)
-            parquet = stack.enter_context(pq.ParquetFile(_file(settings, snapshot, view)))
+            file = _file(settings, snapshot, view)
+            parquet = stack.enter_context(pq.ParquetFile(file, metadata=_metadata(file)))
             streams[view] = _batches(parquet, range(parquet.metadata.num_rows) if rows is None else rows, batch_rows)
         while True:
             parts = {view: next(stream, None) for view, stream in streams.items()}
@@ -134,6 +136,19 @@ def _file(settings: Settings, snapshot: Snapshot, view: str) -> Path:
             f"The lake lacks {file}. Build it again: propensity features build --as-of {snapshot.as_of.isoformat()}"
         )
     return file
+
+
+def _metadata(file: Path) -> pq.FileMetaData:
+    """Return a file's footer, which is read once however many ranges of the file are."""
+    state = file.stat()
+    return _read_metadata(file, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=len(columns.FAMILIES))
+def _read_metadata(file: Path, *state: int) -> pq.FileMetaData:
+    """Read a footer, which lists every row group; `state` tells whether the file is still the one that was read."""
+    del state
+    return pq.read_metadata(file)
 
 
 def _damaged(settings: Settings, snapshot: Snapshot, view: str, first_view: str) -> WarehouseError:
