@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from propensity.features.snapshots import Snapshot
+    from propensity.models.bfloat16 import WeightFormat
     from propensity.models.model import Model
     from propensity.scoring.output_forms import OutputForm
     from propensity.scoring.parts import Part
@@ -49,6 +50,7 @@ class ScoringJob:
         n_classes: Of the model.
         top_k: Length of `top_categories`.
         output: What is kept of the scores.
+        sparse_weights: What the weights of the model's sparse layers are held in.
     """
 
     region: str
@@ -61,6 +63,7 @@ class ScoringJob:
     n_classes: int
     top_k: int
     output: OutputForm
+    sparse_weights: WeightFormat = "float32"
 
     @property
     def batch_rows(self) -> int:
@@ -85,7 +88,8 @@ class ScoringJob:
             MissingSnapshotError: The popularity's file is gone from the lake.
         """
         shares = popularity(settings, self.snapshot, int(model.encoder.category_index[-1]) + 1)
-        return Scorer(model, dict(enumerate(shares.tolist())), top_k=self.top_k, threads=1)
+        by_index = dict(enumerate(shares.tolist()))
+        return Scorer(model, by_index, top_k=self.top_k, threads=1, sparse_format=self.sparse_weights)
 
     def read(self, settings: Settings, part: Part) -> Iterator[pa.RecordBatch]:
         """Yield the part's features in batches of `batch_rows`; raises as `read_snapshot`. Read-only."""

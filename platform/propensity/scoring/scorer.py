@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from scipy.sparse import csr_matrix
 
+    from propensity.models.bfloat16 import WeightFormat
     from propensity.models.model import Model
     from propensity.training.examples import Examples
 
@@ -53,6 +54,7 @@ class Scorer:
         *,
         top_k: int = 20,
         threads: int = 1,
+        sparse_format: WeightFormat = "float32",
     ) -> None:
         """Wrap a model.
 
@@ -62,6 +64,7 @@ class Scorer:
                 as_of; a category it lacks counts as bought by nobody. None takes the newest training as_of's.
             top_k: Length of `top_categories`; shorter when the model has fewer categories.
             threads: That share the rows of a call; changes no bit.
+            sparse_format: To hold the weights of the model's sparse layers in; see `models.bfloat16`.
         """
         encoder = model.encoder
         self.model = model
@@ -69,6 +72,7 @@ class Scorer:
         self.categories = encoder.categories
         self._top_k = min(top_k, len(encoder.categories))
         self._threads = threads
+        self._forward = model.forward_in(sparse_format)
         shares = np.zeros(int(encoder.category_index[-1]) + 1, np.float32)
         if popularity is None:
             shares[encoder.category_index] = model.popularity_default
@@ -85,13 +89,15 @@ class Scorer:
         *,
         top_k: int = 20,
         threads: int = 1,
+        sparse_format: WeightFormat = "float32",
     ) -> Scorer:
         """Open an artifact; arguments as for Scorer.
 
         Raises:
             ArtifactError: It's missing, damaged, foreign or too new.
         """
-        return cls(read_artifact(directory).model, popularity, top_k=top_k, threads=threads)
+        model = read_artifact(directory).model
+        return cls(model, popularity, top_k=top_k, threads=threads, sparse_format=sparse_format)
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score customers.
@@ -154,7 +160,7 @@ class Scorer:
         for start in range(0, len(scores), ENCODE_ROWS):
             chunk = slice(start, start + ENCODE_ROWS)
             rows = self.model.encoder.transform(features[chunk])
-            self.model.forward.write_probabilities(
+            self._forward.write_probabilities(
                 rows, prior, as_of_position[chunk], self.model.calibration, scores[chunk], self._threads
             )
         return scores
