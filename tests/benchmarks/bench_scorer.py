@@ -11,6 +11,7 @@ medians of the rounds, ratios those of the same round. Margins of the first rows
 - MXNet (peer_mxnet_scorer.py): the Module API, `sparse.dot` and `FullyConnected`, with a dense input weight and with a
   row-sparse one.
 - ONNX Runtime (peer_onnx_scorer.py): CSR rows as plain tensors; two graphs, the faster counts.
+- "products alone" (roof_scorer.py) is no net but its dense products in numpy: no float32 pass can be faster.
 
 Run by `make bench`, or: python tests/benchmarks/bench_scorer.py
 In seconds: python tests/benchmarks/bench_scorer.py --features 5000 --outputs 100 --rows 1024 --rounds 1
@@ -97,6 +98,10 @@ def contenders(cross: int) -> list[Contender]:
     found += [
         Contender(f"ONNX Runtime, {way}", threads, (sys.executable, "peer_onnx_scorer.py", way))
         for way in ("product", "scatter")
+        for threads in (1, CORES)
+    ]
+    found += [
+        Contender("products alone", threads, (sys.executable, "roof_scorer.py"), same_net=False)
         for threads in (1, CORES)
     ]
     more = {
