@@ -23,6 +23,11 @@ class ScoringSettings(BaseModel):
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.01, description="Least propensity that the output above_threshold keeps."
     )
+    sparse_weights: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="What the weights of the model's sparse layers are held in while it scores: as they were trained, "
+        "or rounded to 16 bits, which takes less time; see docs/forward_pass.md.",
+    )
     engine: Literal["local", "spark"] = Field(
         "local", description="What scores: this machine's cores, or a Spark cluster that sees the home."
     )

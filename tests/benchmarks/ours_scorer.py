@@ -1,6 +1,9 @@
-"""The platform's forward pass for bench_scorer.py: python ours_scorer.py DIRECTORY NAME NETWORK CROSS_SIGNALS WHAT
+"""The platform's forward pass for bench_scorer.py:
 
-NETWORK is feed_forward or category_aligned; WHAT is `margins`, or `probabilities` for calibrated ones.
+python ours_scorer.py DIRECTORY NAME NETWORK CROSS_SIGNALS WHAT [SPARSE_FORMAT]
+
+NETWORK is feed_forward or category_aligned; WHAT is `margins`, or `probabilities` for calibrated ones; SPARSE_FORMAT is
+float32 or bfloat16.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ def main() -> None:
     weights = scorer_data.weights(shape) | {"head.prior_scale": np.ones((1, 1, 1), np.float32)}
     if network == "category_aligned":
         weights |= aligned_weights(shape, cross_signals)
-    forward = ForwardPass(network, [weights], 2)
+    forward = ForwardPass(network, [weights], 2, sys.argv[6] if len(sys.argv) > 6 else "float32")
     examples = ours_training_step.examples_of(rows, network, cross_signals)
     calibration = Calibration.identity(2, shape.outputs)
 

@@ -1,6 +1,7 @@
-"""A home made up for bench_scoring.py: a snapshot of many customers and a net of the published system's kind.
+"""A home made up for bench_scoring.py and bench_published_job.py: a snapshot of many customers, and a net of the
+published system's kind.
 
-python scoring_home.py HOME CUSTOMERS CATEGORIES
+python scoring_home.py HOME CUSTOMERS CATEGORIES [ROW_GROUP_ROWS]
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def write_model(settings: Settings, categories: int) -> None:
     register_model(settings, read_artifact(directory), AS_OF)
 
 
-def write_snapshot(settings: Settings, customers: int, categories: int) -> None:
+def write_snapshot(settings: Settings, customers: int, categories: int, row_group_rows: int) -> None:
     """Write each family's file, all features in `products`, and record the snapshot."""
     lake, rng = Lake(settings.lake), np.random.default_rng(2)
     for family in columns.FAMILIES:
@@ -145,7 +146,7 @@ def write_snapshot(settings: Settings, customers: int, categories: int) -> None:
                         ],
                         schema=FEATURE_SCHEMA,
                     ),
-                    ROW_GROUP_ROWS,
+                    row_group_rows,
                 )
     share = np.full(categories, 0.01, np.float32)
     with lake.new_run(columns.CATEGORY_POPULARITY, settings.region, SNAPSHOT, AS_OF) as directory:
@@ -168,10 +169,10 @@ def constants(settings: Settings, n: int) -> list[pa.Array]:
 def main() -> None:
     """Make the home."""
     settings = Settings(home=Path(sys.argv[1]))
-    customers, categories = int(sys.argv[2]), int(sys.argv[3])
+    customers, categories, *row_group_rows = (int(argument) for argument in sys.argv[2:])
     migrate(settings)
     write_model(settings, categories)
-    write_snapshot(settings, customers, categories)
+    write_snapshot(settings, customers, categories, *(row_group_rows or [ROW_GROUP_ROWS]))
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import pytest
 
 from propensity import columns
 from propensity.errors import MissingSnapshotError, SettingsError, UnknownRegionError, WarehouseError
-from propensity.features import signal_files, snapshots
+from propensity.features import signal_files, snapshot_reader, snapshots
 from propensity.features.dictionary_store import load_dictionary
 from propensity.features.labels import build_labels, find_labels
 from propensity.features.signal_files import SIGNAL_FILES, SignalFile
 from propensity.features.snapshot_files import SnapshotFiles
-from propensity.features.snapshot_reader import read_snapshot
+from propensity.features.snapshot_reader import read_snapshot, snapshot_rows
 from propensity.features.snapshots import build_snapshots, find_snapshot
 from propensity.settings import LabelSettings
 from propensity.warehouse.categories import load_categories
@@ -359,8 +359,17 @@ def test_an_unknown_region_is_said(built):
         build_snapshots(built[0].model_copy(update={"region": "uk"}), AS_OFS)
 
 
+def test_footers_are_read_once_however_many_ranges_are(home):
+    (snapshot,) = build_snapshots(home, [AS_OF])
+    snapshot_reader._read_metadata.cache_clear()
+    for start in range(0, snapshot_rows(home, snapshot), 2):
+        list(read_snapshot(home, snapshot, rows=range(start, start + 2)))
+    assert snapshot_reader._read_metadata.cache_info().misses == len(columns.FAMILIES)
+
+
 def test_a_damaged_snapshot_is_refused(home):
     (snapshot,) = build_snapshots(home, [AS_OF])
+    assert list(read_snapshot(home, snapshot))  # what is remembered of the files isn't in the way
     lake = Lake(home.lake)
     file = lake.run_directory("customer_profile", "us", snapshot.run_id, AS_OF) / "part-0.parquet"
     pq.write_table(pq.read_table(file, partitioning=None).slice(1), file)

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse
 
 from propensity.models import forward_pass
+from propensity.models.bfloat16 import rounded, widened
 from propensity.models.calibration import Calibration, at_least
 from propensity.models.encoded_rows import EncodedRows
 from propensity.models.exponential import exponential
@@ -110,6 +111,34 @@ def test_neither_threads_nor_neighbours_change_a_bit(rows, n_classes, threads):
         part = both_results(forward, rows.take(chosen), n_classes, threads, AS_OF[chosen])
         for found, expected in zip(part, whole, strict=True):
             assert found.tobytes() == expected[chosen].tobytes()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("network", ["category_aligned", "feed_forward"])
+def test_bfloat16_gives_the_bits_of_weights_that_were_rounded_before(rows, network, n_classes):
+    """So all that holds for float32, holds for it."""
+    nets = [weights(network, n_classes, seed) for seed in range(2)]
+    sparse = {"deep.input_weight", "cross.weight"}
+    before = [{name: widened(rounded(w)) if name in sparse else w for name, w in net.items()} for net in nets]
+    found = both_results(ForwardPass(network, nets, n_classes, "bfloat16"), rows, n_classes)
+    expected = both_results(ForwardPass(network, before, n_classes), rows, n_classes)
+    exact = both_results(ForwardPass(network, nets, n_classes), rows, n_classes)
+    for by_bfloat16, by_rounded, by_float32 in zip(found, expected, exact, strict=True):
+        assert by_bfloat16.tobytes() == by_rounded.tobytes()
+        assert by_bfloat16.tobytes() != by_float32.tobytes()
+
+
+def test_bfloat16_margins_are_off_by_what_rounding_allows(rows):
+    """A weight is off by 2^-8 of itself at most, and the layers after it can only add their weights' sizes up."""
+    net = weights("feed_forward", 2)
+    exact, _ = both_results(ForwardPass("feed_forward", [net], 2), rows, 2)
+    found, _ = both_results(ForwardPass("feed_forward", [net], 2, "bfloat16"), rows, 2)
+    off = np.abs(rows.deep) @ np.abs(net["deep.input_weight"]) * 2.0**-8
+    for layer in ("deep.layers.0.weight", "head.output.weight"):
+        off = off @ np.abs(net[layer]).T
+    error = np.abs(found - exact)[:, 0]
+    assert (error <= off + 1e-5).all()
+    assert error.max() > 1e-3
 
 
 def test_chunks_are_the_whole(rows, monkeypatch):

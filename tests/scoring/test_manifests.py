@@ -66,6 +66,7 @@ def test_a_part_counts_when_its_manifest_is_there(staging):
         {"run_id": "scoring-2"},
         {"top_k": 4},
         {"output": OutputForm("compact")},
+        {"sparse_weights": "bfloat16"},
     ],
     ids=lambda change: next(iter(change)),
 )

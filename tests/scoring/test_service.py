@@ -15,6 +15,7 @@ from propensity.errors import ArtifactError, MissingSnapshotError, UnknownModelE
 from propensity.features.popularity import popularity
 from propensity.features.snapshot_reader import read_snapshot
 from propensity.features.snapshots import find_snapshot
+from propensity.models.artifact import read_artifact
 from propensity.scoring import online, service
 from propensity.scoring.scorer import Scorer
 from propensity.warehouse import publications
@@ -139,6 +140,27 @@ def test_feast_and_sql_agree_on_the_newest(platform):
         assert [entry.propensity for entry in who.top("c001", 2)] == [pytest.approx(value) for value in sql[:2]]
     assert len(scoring_runs(platform)) == 4
     assert len(directories(platform)) == 2  # the settings keep two
+
+
+def test_a_run_of_rounded_weights_is_another_run_and_says_so(platform):
+    (run,) = scoring_runs(platform)
+    assert run.detail["sparse_weights"] == "float32"
+    rounded = Platform(shop.settings_of(platform.home, scoring={"sparse_weights": "bfloat16"}))
+    result = rounded.score(shop.AS_OF)
+    assert not result.already_published
+    assert result.run.run_id != run.run_id
+    assert result.run.detail["sparse_weights"] == "bfloat16"
+    assert rounded.score(shop.AS_OF).already_published
+    (model,) = platform.models()
+    artifact = read_artifact(model.artifact).model
+    snapshot = find_snapshot(platform.settings, platform.as_of(shop.AS_OF))
+    shares = popularity(platform.settings, snapshot, len(shop.CATEGORIES))
+    scorer = Scorer(artifact, dict(enumerate(shares.tolist())), sparse_format="bfloat16")
+    (batch,) = read_snapshot(platform.settings, snapshot)
+    expected = scorer.score(batch).column("propensities").to_pylist()
+    published = platform.sql("SELECT propensities FROM propensity ORDER BY customer_id")["propensities"]
+    assert [list(row) for row in published] == expected  # to the last bit; customers are in order
+    assert platform.score(shop.AS_OF).run.detail["sparse_weights"] == "float32"
 
 
 def test_what_is_missing_is_named(platform, home):

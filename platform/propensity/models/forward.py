@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from propensity.models import forward_kernels as kernels
+from propensity.models.bfloat16 import WeightFormat, rounded
 from propensity.models.sparse_product import add_product
 
 if TYPE_CHECKING:
@@ -89,9 +90,10 @@ class Workspace:
 class FeedForward:
     """Deep part, head and popularity prior."""
 
-    def __init__(self, weights: Weights, n_classes: int) -> None:
-        """Take a net's parameters by their path in it, float32."""
-        self._input_weight, self._input_bias = weights["deep.input_weight"], weights["deep.input_bias"].reshape(-1)
+    def __init__(self, weights: Weights, n_classes: int, sparse_format: WeightFormat = "float32") -> None:
+        """Take a net's parameters by their path in it, float32, and hold those of sparse layers in `sparse_format`."""
+        self._input_weight = _held(weights["deep.input_weight"], sparse_format)
+        self._input_bias = weights["deep.input_bias"].reshape(-1)
         self._hidden = _layers(weights, "deep.layers")
         self._head_weight = _columns(weights["head.output.weight"])
         self._head_bias = weights["head.output.bias"].reshape(n_classes - 1, -1)
@@ -145,9 +147,9 @@ class CategoryAligned(FeedForward):
     once per category and row instead of once per pair, and gathered: the same sum in another order.
     """
 
-    def __init__(self, weights: Weights, n_classes: int) -> None:
-        """Take a net's parameters by their path in it, float32."""
-        super().__init__(weights, n_classes)
+    def __init__(self, weights: Weights, n_classes: int, sparse_format: WeightFormat = "float32") -> None:
+        """Take a net's parameters by their path in it, float32, and hold those of sparse layers in `sparse_format`."""
+        super().__init__(weights, n_classes, sparse_format)
         n_signals = weights["aligned.linear"].shape[1] // (n_classes - 1) - 1
         first, n_embedding = weights["aligned.layers.0.weight"], weights["aligned.embedding"].shape[1]
         splits = np.cumsum([n_signals, n_embedding, weights["aligned.context.weight"].shape[0], 1])
@@ -162,7 +164,7 @@ class CategoryAligned(FeedForward):
         self._out_weight = weights["aligned.output.weight"]
         self._linear = weights["aligned.linear"].reshape(-1, n_classes - 1, n_signals + 1).copy()
         self._linear[:, :, -1] += weights["aligned.output.bias"]
-        self._cross_weight = weights.get("cross.weight")
+        self._cross_weight = _held(weights["cross.weight"], sparse_format) if "cross.weight" in weights else None
 
     def workspace(self) -> Workspace:
         """Make a thread's arrays for blocks of nets of this shape."""
@@ -225,6 +227,10 @@ FORWARDS: Final[dict[str, type[FeedForward]]] = {
     "category_aligned": CategoryAligned,
     "feed_forward": FeedForward,
 }
+
+
+def _held(weight: Array, sparse_format: WeightFormat) -> Array | npt.NDArray[np.uint16]:
+    return weight if sparse_format == "float32" else rounded(weight)
 
 
 def _columns(weight: Array) -> Array:

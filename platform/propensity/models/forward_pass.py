@@ -17,6 +17,7 @@ from propensity.models.turns import take_turns
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from propensity.models.bfloat16 import WeightFormat
     from propensity.models.calibration import Calibration
     from propensity.models.encoded_rows import EncodedRows
 
@@ -34,15 +35,22 @@ class ForwardPass:
     Neither the rows beside a row nor the number of threads change a bit of its results.
     """
 
-    def __init__(self, network: str, nets: Sequence[dict[str, Array]], n_classes: int) -> None:
+    def __init__(
+        self,
+        network: str,
+        nets: Sequence[dict[str, Array]],
+        n_classes: int,
+        sparse_format: WeightFormat = "float32",
+    ) -> None:
         """Take nets of one shape.
 
         Args:
             network: Key of FORWARDS.
             nets: Each net's parameters by their path in it, float32.
             n_classes: K.
+            sparse_format: To hold the weights of the sparse layers in; anything but float32 is a copy.
         """
-        self._members = [FORWARDS[network](weights, n_classes) for weights in nets]
+        self._members = [FORWARDS[network](weights, n_classes, sparse_format) for weights in nets]
         self.shape = self._members[0].shape
 
     def margins(self, rows: EncodedRows, prior: Array, as_of_position: Positions, threads: int = 1) -> Iterator[Array]:

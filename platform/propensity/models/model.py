@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from propensity.models.bfloat16 import WeightFormat
     from propensity.models.calibration import Calibration
     from propensity.models.encoding import Encoder
 
@@ -44,3 +45,9 @@ class Model:
     def forward(self) -> ForwardPass:
         """Its forward pass, opened once."""
         return ForwardPass(self.network, self.nets, self.n_classes)
+
+    def forward_in(self, sparse_format: WeightFormat) -> ForwardPass:
+        """Return its forward pass with the weights of sparse layers in a format, rounding a copy of them if need be."""
+        if sparse_format == "float32":
+            return self.forward
+        return ForwardPass(self.network, self.nets, self.n_classes, sparse_format)

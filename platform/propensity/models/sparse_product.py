@@ -8,18 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from propensity.compiled import compiled
+from propensity.models.bfloat16 import widened
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float32]
+    Weights = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
     Ints = npt.NDArray[np.int32]
 
 
 @compiled
 def add_product(
-    indptr: Ints, indices: Ints, values: Floats, weight: Floats, out: Floats, low: int, high: int, first: int
+    indptr: Ints, indices: Ints, values: Floats, weight: Weights, out: Floats, low: int, high: int, first: int
 ) -> None:
     """Add rows `low` to `high` of CSR @ weight to `out`, whose row 0 is row `first` of the CSR.
 
@@ -29,7 +31,7 @@ def add_product(
         indptr: CSR, (n_rows + 1,).
         indices: CSR.
         values: CSR.
-        weight: (n_in, n_out), C order.
+        weight: (n_in, n_out), C order: float32, or bfloat16's bits.
         out: (high - first or more, n_out); changed.
         low: First row.
         high: Row after the last.
@@ -50,10 +52,11 @@ def add_product(
             )  # fmt: skip
             for j in range(weight.shape[1]):
                 out[o, j] = (
-                    out[o, j] + a * weight[of_a, j] + b * weight[of_b, j] + c * weight[of_c, j] + d * weight[of_d, j]
-                    + e * weight[of_e, j] + f * weight[of_f, j] + g * weight[of_g, j] + h * weight[of_h, j]
+                    out[o, j] + a * widened(weight[of_a, j]) + b * widened(weight[of_b, j])
+                    + c * widened(weight[of_c, j]) + d * widened(weight[of_d, j]) + e * widened(weight[of_e, j])
+                    + f * widened(weight[of_f, j]) + g * widened(weight[of_g, j]) + h * widened(weight[of_h, j])
                 )  # fmt: skip
         for i in range(whole, stop):
             value, own = values[i], indices[i]
             for j in range(weight.shape[1]):
-                out[o, j] += value * weight[own, j]
+                out[o, j] += value * widened(weight[own, j])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from propensity.features.snapshots import Snapshot
+    from propensity.models.bfloat16 import WeightFormat
     from propensity.models.model import Model
     from propensity.scoring.feast_features import FeastFeatures
     from propensity.scoring.output_forms import OutputForm
@@ -51,6 +52,7 @@ class ScoringJob:
         top_k: Length of `top_categories`.
         output: What is kept of the scores.
         features: Of the snapshot's customers, where they aren't the snapshot's own.
+        sparse_weights: What the weights of the model's sparse layers are held in.
     """
 
     region: str
@@ -64,6 +66,7 @@ class ScoringJob:
     top_k: int
     output: OutputForm
     features: FeastFeatures | None = None
+    sparse_weights: WeightFormat = "float32"
 
     @property
     def batch_rows(self) -> int:
@@ -88,7 +91,8 @@ class ScoringJob:
             MissingSnapshotError: The popularity's file is gone from the lake.
         """
         shares = popularity(settings, self.snapshot, int(model.encoder.category_index[-1]) + 1)
-        return Scorer(model, dict(enumerate(shares.tolist())), top_k=self.top_k, threads=1)
+        by_index = dict(enumerate(shares.tolist()))
+        return Scorer(model, by_index, top_k=self.top_k, threads=1, sparse_format=self.sparse_weights)
 
     def read(self, settings: Settings, part: Part) -> Iterator[pa.RecordBatch]:
         """Yield the part's features in batches of `batch_rows`; raises as `read_snapshot`. Read-only."""

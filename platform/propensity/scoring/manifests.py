@@ -66,6 +66,7 @@ def described(job: ScoringJob) -> dict[str, str]:
         "model_version": job.model_version,
         "top_k": str(job.top_k),
         "output": json.dumps(job.output.described(), sort_keys=True),
+        "sparse_weights": job.sparse_weights,
     }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from scipy.sparse import csr_matrix
 
+    from propensity.models.bfloat16 import WeightFormat
     from propensity.models.encoded_rows import EncodedRows
     from propensity.models.model import Model
     from propensity.training.examples import Examples
@@ -48,6 +49,7 @@ class Scorer:
         *,
         top_k: int = 20,
         threads: int = 1,
+        sparse_format: WeightFormat = "float32",
     ) -> None:
         """Wrap a model.
 
@@ -57,6 +59,7 @@ class Scorer:
                 as_of; a category it lacks counts as bought by nobody. None takes the newest training as_of's.
             top_k: Length of `top_categories`; shorter when the model has fewer categories.
             threads: That share the rows of a call; changes no bit.
+            sparse_format: To hold the weights of the model's sparse layers in; see `models.bfloat16`.
         """
         encoder = model.encoder
         self.model = model
@@ -64,6 +67,7 @@ class Scorer:
         self.categories = encoder.categories
         self._top_k = min(top_k, len(encoder.categories))
         self._threads = threads
+        self._forward = model.forward_in(sparse_format)
         shares = np.zeros(int(encoder.category_index[-1]) + 1, np.float32)
         if popularity is None:
             shares[encoder.category_index] = model.popularity_default
@@ -80,13 +84,15 @@ class Scorer:
         *,
         top_k: int = 20,
         threads: int = 1,
+        sparse_format: WeightFormat = "float32",
     ) -> Scorer:
         """Open an artifact; arguments as for Scorer.
 
         Raises:
             ArtifactError: It's missing, damaged, foreign or too new.
         """
-        return cls(read_artifact(directory).model, popularity, top_k=top_k, threads=threads)
+        model = read_artifact(directory).model
+        return cls(model, popularity, top_k=top_k, threads=threads, sparse_format=sparse_format)
 
     def score(self, batch: pa.RecordBatch, form: OutputForm = FULL) -> pa.RecordBatch:
         """Score customers.
@@ -130,7 +136,7 @@ class Scorer:
             def taken(start: int, scores: npt.NDArray[np.float32], first: int = chunk.start) -> None:
                 take(first + start, scores)
 
-            self.model.forward.hand_on_probabilities(
+            self._forward.hand_on_probabilities(
                 rows,
                 self._prior,
                 as_of_position[chunk],
@@ -164,7 +170,7 @@ class Scorer:
         n_rows = examples.features.shape[0]
         scores = np.empty((n_rows, self.model.n_classes - 1, len(self.categories)), np.float32)
         for chunk, rows in self._encoded(examples.features):
-            self.model.forward.write_probabilities(
+            self._forward.write_probabilities(
                 rows, prior, examples.as_of_position[chunk], self.model.calibration, scores[chunk], self._threads
             )
         return scores

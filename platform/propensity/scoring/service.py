@@ -70,8 +70,9 @@ def score(
 
     Side effects: one run in the lake's `category_propensity`, whole or not at all; the SQL views; its record, which is
     what publishes it; what the retention settings let expire. A scoring that was killed goes on where it was, with the
-    created_timestamp it began with. When the newest publication of `as_of` is of the same snapshot, model and output
-    form, nothing changes; when only an older one is, its scores are published anew, since the newest counts.
+    created_timestamp it began with. When the newest publication of `as_of` is of the same snapshot, model, output form
+    and format of weights, nothing changes; when only an older one is, its scores are published anew, since the newest
+    counts.
     """
     check_region(settings)
     with alone_in_region(settings, SCORING):
@@ -100,12 +101,13 @@ def _score(
     model = model_for(settings, as_of) if model_version is None else find_model(settings, model_version)
     artifact = read_artifact(model.artifact)
     output = OutputForm.of(settings)
-    # The form counts where it isn't the one that runs had before there were others.
-    kept = () if output.name == "full" else (output.described(),)
-    source = () if features is None else ("feast", features.sha256)
-    inputs = fingerprint(
-        settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k, *kept, *source
-    )
+    # What could be no other before there were others counts where it is another: older runs keep their names.
+    others: list[object] = [] if output.name == "full" else [output.described()]
+    if settings.scoring.sparse_weights != "float32":
+        others.append({"sparse_weights": settings.scoring.sparse_weights})
+    if features is not None:
+        others += ["feast", features.sha256]
+    inputs = fingerprint(settings.region, as_of.isoformat(), snapshot.run_id, artifact.sha256, settings.top_k, *others)
     lake = Lake(settings.lake)
     newest = newest_publication(settings, as_of)
     if (
@@ -137,6 +139,7 @@ def _score(
             "snapshot": snapshot.run_id,
             "inputs": inputs,
             "output": output.described(),
+            "sparse_weights": settings.scoring.sparse_weights,
         },
     )
     refresh_views(settings)
@@ -173,6 +176,7 @@ def _write(
             top_k=settings.top_k,
             output=OutputForm.of(settings),
             features=features,
+            sparse_weights=settings.scoring.sparse_weights,
         )
         parts = parts_of(snapshot_rows(settings, snapshot))
         if settings.scoring.engine == "spark":
