@@ -361,10 +361,10 @@ def test_an_unknown_region_is_said(built):
 
 def test_footers_are_read_once_however_many_ranges_are(home):
     (snapshot,) = build_snapshots(home, [AS_OF])
-    snapshot_reader._read_metadata.cache_clear()
+    snapshot_reader._footer_of_version.cache_clear()
     for start in range(0, snapshot_rows(home, snapshot), 2):
         list(read_snapshot(home, snapshot, rows=range(start, start + 2)))
-    assert snapshot_reader._read_metadata.cache_info().misses == len(columns.FAMILIES)
+    assert snapshot_reader._footer_of_version.cache_info().misses == len(columns.FAMILIES)
 
 
 def test_a_damaged_snapshot_is_refused(home):
