@@ -1,15 +1,17 @@
 """How long a scoring takes on many cores, from what one core was measured to take: the model of bench_published_job.py.
 
-A run of r rows on C cores takes a + b r seconds: a line through the fewest and the most rows that were measured. A
-part is the unit of work. C cores score P parts in ceil(P / C) turns of as long as a part takes, which is its rows times
-b C, and the seconds to open the snapshot's range; longer by the share of the local engine's rate that a cluster
-reaches. Before the first turn come a and what each core's process opens once.
+A run of r rows takes a + b r seconds on processors: a line through the fewest and the most rows that were measured. By
+the clock it would be this machine's disk that is extrapolated. A part is the unit of work. C cores score P parts in
+ceil(P / C) turns of as long as a part takes a core, which is b times its rows, and the seconds to open the snapshot's
+range; longer by the share of the local engine's rate that a cluster reaches. Before the first turn come a and what each
+core's process opens once. It takes no less than a machine's link to the storage needs for the machine's share of all
+bytes.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,12 @@ class Sample:
     alone: dict[str, dict[str, float]]
 
     def rate(self, form: str) -> float:
-        """Return rows a second of one core, all at work, with what a run takes once."""
-        return self.customers / self.forms[form]["seconds"] / self.cores
+        """Return rows a second by the clock, of all cores, with what a run takes once."""
+        return self.customers / self.forms[form]["seconds"]
+
+    def busy(self, form: str) -> float:
+        """Return the share of the time in which the cores worked."""
+        return self.forms[form]["cpu"] / self.forms[form]["seconds"] / self.cores
 
     def written(self, form: str) -> float:
         """Return bytes a row."""
@@ -43,11 +49,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Line:
-    """Seconds of a run: `once` + `each` * customers.
+    """Processor seconds of a run: `once` + `each` * customers.
 
     Attributes:
-        once: Seconds, of all cores together.
-        each: Seconds a row, likewise.
+        once: Seconds.
+        each: Seconds a row.
     """
 
     once: float
@@ -55,14 +61,20 @@ class Line:
 
     @classmethod
     def through(cls, first: Sample, last: Sample, form: str) -> Line:
-        """Return the line through two samples."""
-        left, right = first.forms[form]["seconds"], last.forms[form]["seconds"]
+        """Return the line through two samples.
+
+        Raises:
+            RuntimeError: More customers took less time, so something else has disturbed them.
+        """
+        left, right = first.forms[form]["cpu"], last.forms[form]["cpu"]
         each = (right - left) / (last.customers - first.customers)
+        if each <= 0:
+            raise RuntimeError(f"{last.customers:,} customers took {right:.1f} s, {first.customers:,} {left:.1f} s")
         return cls(left - each * first.customers, each)
 
     def error(self, other: Sample, form: str) -> float:
         """Return by how much another sample took longer than the line says, as a share."""
-        return other.forms[form]["seconds"] / (self.once + self.each * other.customers) - 1
+        return other.forms[form]["cpu"] / (self.once + self.each * other.customers) - 1
 
 
 @dataclass(frozen=True)
@@ -114,16 +126,26 @@ class Machines:
         count: How many.
         cores: Of each.
         share: Of the local engine's rows a second, what a core reaches there.
+        link: Bytes a second that each reads and writes at most, either way.
     """
 
     count: int
     cores: int
     share: float
+    link: float
 
     def seconds(self, work: Work) -> float:
         """Return how long the work takes."""
+        return max(self.core_seconds(work), self.link_seconds(work))
+
+    def core_seconds(self, work: Work) -> float:
+        """Return how long it takes the cores."""
         turns = math.ceil(work.parts / (self.count * self.cores))
         return work.once_seconds + turns * self.part_seconds(work)
+
+    def link_seconds(self, work: Work) -> float:
+        """Return how long it takes the link."""
+        return work.once_seconds + self._rows(work) * max(work.read_bytes, work.written_bytes) / self.link
 
     def part_seconds(self, work: Work) -> float:
         """Return how long a core is at one part."""
@@ -145,14 +167,15 @@ class Machines:
         return work.parts * work.part_rows / self.count
 
 
-def fewest(work: Work, cores: int, share: float, seconds: float) -> Machines:
-    """Return the fewest machines that are done in time.
+def fewest(work: Work, one: Machines, seconds: float) -> Machines:
+    """Return the fewest machines like `one` that are done in time.
 
     Raises:
         ValueError: A single part takes longer.
     """
-    one = Machines(1, cores, share)
-    turns = math.floor((seconds - work.once_seconds) / one.part_seconds(work))
-    if turns < 1:
+    if work.once_seconds + one.part_seconds(work) > seconds:
         raise ValueError(f"{seconds:.0f} s are too short: one part takes {one.part_seconds(work):.0f} s")
-    return Machines(math.ceil(math.ceil(work.parts / turns) / cores), cores, share)
+    found = one
+    while found.seconds(work) > seconds:
+        found = replace(found, count=found.count + 1)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def written(given: Given, samples: list[Sample], opened: Opening, disk: float) -
     """
     lines = {form: Line.through(samples[0], samples[-1], form) for form in FORMS}
     work = works(given, samples[-1], lines, opened)
-    parts = [*measured(given, samples, lines, opened, disk), "", *extrapolated(given, work)]
+    parts = [*measured(given, samples, lines, opened, disk), "", *extrapolated(given, work, samples[-1].cores)]
     return "\n".join(parts) + "\n"
 
 
@@ -37,7 +38,7 @@ def works(given: Given, last: Sample, lines: dict[str, Line], opened: Opening) -
         form: Work(
             parts=len(parts),
             part_rows=len(parts[0].rows),
-            row_seconds=line.each * last.cores,
+            row_seconds=line.each,
             part_seconds=opened.snapshot["again"],
             once_seconds=max(line.once, opened.model["seconds"]) + opened.snapshot["once"],
             read_bytes=last.read_bytes,
@@ -52,26 +53,23 @@ def measured(given: Given, samples: list[Sample], lines: dict[str, Line], opened
     """Return what was measured."""
     last = samples[-1]
     rows = {
-        "rows/s of a core, what a run takes once left out": [
-            f"**{1 / line.each / last.cores:,.0f}**" for line in lines.values()
-        ],
-        "what a run takes once, s": [f"{line.once:.1f}" for line in lines.values()],
+        "**rows a second of processor time**": [f"**{1 / line.each:,.0f}**" for line in lines.values()],
+        "seconds that a run takes once": [f"{line.once:.1f}" for line in lines.values()],
     }
     for each in samples:
         customers = f"{each.customers:,} customers"
         rows |= {
-            f"{customers}: rows/s of a core": [f"{each.rate(form):,.0f}" for form in FORMS],
+            f"{customers}: rows/s by the clock": [f"{each.rate(form):,.0f}" for form in FORMS],
+            f"{customers}: cores busy": [f"{each.busy(form):.0%}" for form in FORMS],
             f"{customers}: CPU µs a row": [f"{each.forms[form]['cpu'] / each.customers * 1e6:.1f}" for form in FORMS],
             f"{customers}: peak memory, MB": [f"{each.forms[form]['peak'] / 1e6:,.0f}" for form in FORMS],
         }
     for each in samples[1:-1]:
-        rows[f"{each.customers:,} customers: seconds beside the line through the others"] = [
+        rows[f"{each.customers:,} customers: CPU beside the line through the others"] = [
             f"{line.error(each, form):+.1%}" for form, line in lines.items()
         ]
     rows["bytes written a row"] = [f"{last.written(form):,.0f}" for form in FORMS]
-    rows["of the disk's sequential rate"] = [
-        f"{last.written(form) / line.each / disk:.0%}" for form, line in lines.items()
-    ]
+    rows["of the disk's sequential rate"] = [f"{last.rate(form) * last.written(form) / disk:.0%}" for form in FORMS]
     alone = [
         f"One core alone scores {run['rows'] / run['seconds']:,.0f} rows/s (`{form}`, {each.customers:,} customers) in "
         f"{run['peak'] / 1e6:,.0f} MB."
@@ -95,20 +93,28 @@ def measured(given: Given, samples: list[Sample], lines: dict[str, Line], opened
     ]
 
 
-def extrapolated(given: Given, job: dict[str, Work]) -> list[str]:
-    """Return what follows for the job."""
+def extrapolated(given: Given, job: dict[str, Work], used: int) -> list[str]:
+    """Return what follows for the job, on the `used` cores that were measured and on others."""
     cores, share, works = given["cores"], given["share"], list(job.values())
     customers, parts = given["job_customers"], works[0].parts
-    one, machine = Machines(1, 1, share), Machines(1, cores, share)
+    machine = Machines(1, cores, share, given["gigabits"] * 1e9 / 8)
     rows = {
-        "core hours": [f"{work.parts * one.part_seconds(work) / 3600:,.0f}" for work in works],
+        "core hours": [f"{work.parts * machine.part_seconds(work) / 3600:,.1f}" for work in works],
         "read, GB": [f"{customers * work.read_bytes / 1e9:,.0f}" for work in works],
         "written, GB": [f"{customers * work.written_bytes / 1e9:,.0f}" for work in works],
-        f"one machine of {cores} cores, hours": [f"{machine.seconds(work) / 3600:,.1f}" for work in works],
+        f"the {used} cores that were measured alone, hours": [
+            f"{replace(machine, cores=used).core_seconds(work) / 3600:,.1f}" for work in works
+        ],
+        f"one machine of {cores} cores: its cores take, hours": [
+            f"{machine.core_seconds(work) / 3600:,.2f}" for work in works
+        ],
+        f"one machine of {cores} cores: its link takes, hours": [
+            f"{machine.link_seconds(work) / 3600:,.2f}" for work in works
+        ],
         "memory of a machine at most, GB": [f"{cores * work.process_bytes / 1e9:,.0f}" for work in works],
     }
     for hours in given["hours"]:
-        plans = [(fewest(work, cores, share, hours * 3600), work) for work in works]
+        plans = [(fewest(work, machine, hours * 3600), work) for work in works]
         within = f"within {hours:g} h"
         rows |= {
             f"**{within}: machines of {cores} cores**": [f"**{plan.count:,}**" for plan, _ in plans],
@@ -118,8 +124,9 @@ def extrapolated(given: Given, job: dict[str, Work]) -> list[str]:
             f"{within}: cores cost": [f"${plan.cost(work, given['core_hour']):,.2f}" for plan, work in plans],
         }
     spark = f"Spark at {share:.0%} of the local engine's rate" if share < 1 else "as if Spark itself took nothing"
-    told = f"{customers:,} customers in {parts:,} parts, {spark} (`--share`), ${given['core_hour']:.4f} a core hour"
-    return [f"**Extrapolated** to {told}:", "", *table("for all customers", rows)]
+    told = f"{customers:,} customers in {parts:,} parts, {spark} (`--share`)"
+    costs = f"{given['gigabits']:g} Gbit/s a machine (`--gigabits`), ${given['core_hour']:.4f} a core hour"
+    return [f"**Extrapolated** to {told}, {costs}:", "", *table("for all customers", rows)]
 
 
 def table(first: str, rows: dict[str, list[str]]) -> list[str]:
