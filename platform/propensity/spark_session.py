@@ -47,6 +47,8 @@ SQL_OPTIONS: Final = {
     "spark.sql.ansi.enabled": "true",
     # Rows that lie together by customer aren't shuffled to be joined by customer and snapshot.
     "spark.sql.requireAllClusterKeysForCoPartition": "false",
+    # Nor are they once they are kept: Spark knows then that they lie so.
+    "spark.sql.optimizer.canChangeCachedPlanOutputPartitioning": "false",
 }
 """Of a session that builds: what the results depend on."""
 

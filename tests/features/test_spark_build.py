@@ -23,14 +23,18 @@ from propensity.api import Platform
 from propensity.errors import EngineError, SettingsError
 from propensity.features import signal_files, snapshots, spark_relations, spark_snapshots
 from propensity.features.dictionary_store import FeatureIndices, load_dictionary
+from propensity.features.events import event_imports
+from propensity.features.label_rows import LabelRun
 from propensity.features.labels import build_labels, label_window_end
 from propensity.features.signal_files import SIGNAL_FILES, SignalFile
 from propensity.features.snapshot_rows import VALUE_DECIMALS
 from propensity.features.snapshots import build_snapshots, find_snapshot
 from propensity.features.spark_labels import write_labels
+from propensity.features.spark_relations import SparkRelations
+from propensity.features.spark_snapshots import SnapshotInputs
 from propensity.scoring_settings import ScoringSettings
 from propensity.settings import FeatureSettings, LabelSettings
-from propensity.spark_session import spark_context
+from propensity.spark_session import spark_context, spark_sql
 from propensity.warehouse.lake import Lake
 from tests import shop
 from tests.features.test_point_in_time_oracle import AS_OFS, FIRST, LAST
@@ -47,10 +51,13 @@ from tests.features.worlds import (
     read_labels,
 )
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
-    reason="pyspark or Java isn't installed: make spark",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
+        reason="pyspark or Java isn't installed: make spark",
+    ),
+    pytest.mark.timeout(900),  # on a busy machine
+]
 
 SPARK = FeatureSettings(engine="spark")
 HERE = ScoringSettings(
@@ -230,6 +237,30 @@ def test_labels_are_equal_row_by_row(duckdb_home, spark_home):
     assert max(len(rows_of(other, columns.CATEGORY_LABELS, labels)[1]) for labels in found) > 1
 
 
+def nodes(plan) -> list[str]:
+    """The names of a plan's nodes; what is kept is a leaf."""
+    children = plan.children()
+    below = [name for number in range(children.size()) for name in nodes(children.apply(number))]
+    return [plan.nodeName(), *below]
+
+
+def test_customers_stay_within_their_tasks(imported):
+    """After the shuffle by customer no signal file needs another one, not even for a join of large tables."""
+    runs = dict.fromkeys(AS_OFS, "run")
+    inputs = SnapshotInputs(runs, event_imports(imported), [], SIGNAL_FILES, snapshots.POPULARITY_DAYS)
+    with spark_sql(imported, "test") as spark, SparkRelations(spark) as relations:
+        spark_snapshots._stage(imported, relations, inputs)
+        spark.conf.set("spark.sql.autoBroadcastJoinThreshold", "-1")
+        spark.conf.set("spark.sql.adaptive.enabled", "false")  # a plan that is not final shows no nodes
+        found = {}
+        for file in SIGNAL_FILES:
+            found[file.name] = nodes(relations.run(file.sql, file.name)._jdf.queryExecution().executedPlan())
+    assert "SortMergeJoin" in found["rhythm"]
+    assert "InMemoryTableScan" in found["purchases_by_category"]
+    assert "Window" in found["purchases_by_category"]  # gaps of those out of order, within each snapshot
+    assert [name for name, plan in found.items() if "Exchange" in plan] == []
+
+
 def test_what_one_engine_has_built_the_other_finds(spark_home):
     home, found, labels = spark_home
     files = lake_files(home)
@@ -342,10 +373,6 @@ def test_a_killed_driver_leaves_no_half_run(duckdb_home, imported, tmp_path):
 
 def test_windows_of_nobody_are_empty_runs(imported, tmp_path):
     """Labels of an instant before any event: nobody is known, and the run has a file without rows."""
-    from propensity.features.events import event_imports  # noqa: PLC0415
-    from propensity.features.label_rows import LabelRun  # noqa: PLC0415
-    from propensity.spark_session import spark_sql  # noqa: PLC0415
-
     home = copy_of(imported, tmp_path / "home", features=SPARK)
     as_of = FIRST - timedelta(days=40)
     run = LabelRun(as_of, label_window_end(home, as_of), datetime.now(UTC), "us", "labels-empty")

@@ -19,9 +19,11 @@ from propensity.features.snapshots import build_snapshots
 from propensity.features.spark_sql import spark_statements
 from propensity.settings import FeatureSettings
 from tests.features.worlds import import_list, lake_files, midnight, new_home, shop
+from tests.shop import ROOT
 
 FEATURES = Path(str(resources.files("propensity.features")))
 TEXTS = {str(file.relative_to(FEATURES)): file.read_text() for file in sorted(FEATURES.rglob("*.sql"))}
+(EXAMPLE,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "signals.md").read_text(), re.DOTALL)
 PARAMETERS = {"timezone": "America/New_York", "end": 1, "event_types": ["view", "it's"], "days": 30}
 
 
@@ -35,7 +37,7 @@ def test_all_texts_are_here():
     assert {"staging.sql", "history.sql", "labels.sql", "popularity.sql"} < TEXTS.keys()
 
 
-@pytest.mark.parametrize("text", [*TEXTS.values(), attributes_sql([]), attributes_sql(["a.parquet"])])
+@pytest.mark.parametrize("text", [*TEXTS.values(), EXAMPLE, attributes_sql([]), attributes_sql(["a.parquet"])])
 def test_a_text_becomes_sql_that_spark_can_read(text):
     statements = spark_statements(text, "text.sql", **PARAMETERS)
     assert statements
@@ -80,6 +82,10 @@ def test_tables_are_kept_and_views_are_not():
                 "SELECT MAX(a) OVER (PARTITION BY c ROWS BETWEEN 2 PRECEDING AND CURRENT ROW), "
                 "LAG(b) OVER (PARTITION BY c) FROM t"
             ),
+        ),
+        (
+            "WITH b AS (SELECT 1 AS x), c AS (SELECT x FROM b) SELECT d.x FROM c AS d JOIN b USING (x)",
+            "SELECT d.x FROM (SELECT x FROM (SELECT 1 AS x) AS b) AS d JOIN (SELECT 1 AS x) AS b USING (x)",
         ),
         ("SELECT a.* EXCLUDE (b) FROM a", "SELECT a.* EXCEPT (b) FROM a"),
         ("SELECT a FROM read_parquet($files)", "SELECT a FROM files"),

@@ -47,7 +47,7 @@ def write_labels(settings: Settings, spark: Any, runs: Sequence[LabelRun], impor
                 load_categories(settings).names,
             )
         )
-        relations.stage_events(settings, imports, max(ends), len(runs))
+        relations.stage_events(settings, imports, max(ends), len(runs), kept=True)
         text = resources.files("propensity.features").joinpath("labels.sql").read_text()
         labels = relations.define("labels", relations.run(text, "labels.sql"), kept=True)
         n_parts, part = relations.parts_of("labels", labels.count())

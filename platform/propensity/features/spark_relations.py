@@ -55,13 +55,17 @@ class SparkRelations:
         Args:
             name: Of the view.
             frame: Its rows.
-            kept: Compute them once and keep them, in the workers' memory or on their disks.
+            kept: As `keep`, and compute them now: only of rows that are there does Spark know how they lie.
         """
         if kept:
-            frame = frame.persist()
-            self._stack.callback(frame.unpersist)
+            self.keep(frame).count()
         frame.createOrReplaceTempView(name)
         return frame
+
+    def keep(self, frame: Any) -> Any:
+        """Return a DataFrame whose rows are computed once and kept, in the workers' memory or on their disks."""
+        self._stack.callback(frame.unpersist)
+        return frame.persist()
 
     def tables(self, tables: dict[str, pa.Table]) -> None:
         """Make small tables views of their names; every worker gets them whole."""
@@ -94,7 +98,9 @@ class SparkRelations:
         paths = [f"file://{file}" for file in files]
         self.define(FILES, self.spark.read.option("recursiveFileLookup", "true").parquet(*paths))
 
-    def stage_events(self, settings: Settings, imports: list[RunRecord], end_us: int, n_snapshots: int) -> None:
+    def stage_events(
+        self, settings: Settings, imports: list[RunRecord], end_us: int, n_snapshots: int, *, kept: bool
+    ) -> None:
         """Define `staged`, the imports' events before an instant, each customer's in one task.
 
         Args:
@@ -102,6 +108,7 @@ class SparkRelations:
             imports: Whose events.
             end_us: The instant in microseconds since 1970.
             n_snapshots: How often an event may be counted; decides on the number of tasks.
+            kept: As `define`.
 
         Raises:
             MissingSnapshotError: The catalogue knows an import whose files are gone from the lake.
@@ -112,7 +119,7 @@ class SparkRelations:
         self.spark.conf.set("spark.sql.shuffle.partitions", str(n_tasks))
         self.read(files)
         events = self.run(staging_sql(), "staging.sql", timezone=settings.timezone, end=end_us)
-        self.define("staged", events.repartition(n_tasks, "customer_id"), kept=True)
+        self.define("staged", events.repartition(n_tasks, "customer_id"), kept=kept)
 
     def parts_of(self, customers: str, n_rows: int) -> tuple[int, str]:
         """Divide the customers of a view into ranges; return how many, and a customer's range as an SQL expression.

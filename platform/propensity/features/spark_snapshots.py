@@ -130,7 +130,7 @@ def run_signal(relations: SparkRelations, file: SignalFile) -> tuple[Any, Occurr
     signals = signals_of(file, frame.columns)
     doubles = (f"CAST(`{signal}` AS DOUBLE) AS value_{number}" for number, signal in enumerate(signals))
     rows = frame.selectExpr("snapshot", "customer_id", "CAST(key AS STRING) AS key", *doubles)
-    rows = relations.define("signal", rows.where("key IS NOT NULL"), kept=True)
+    rows = relations.keep(rows.where("key IS NOT NULL"))
     # Python and DuckDB both order strings by their code points, so both engines give new keys the same indices.
     keys = sorted(str(row[0]) for row in rows.select("key").distinct().collect())
     return rows, Occurring(file, signals, keys)
@@ -174,7 +174,7 @@ def _stage(settings: Settings, relations: SparkRelations, inputs: SnapshotInputs
     if files:
         relations.read(files)
     relations.define("attributes", relations.run(attributes_sql(files), "the attributes"))
-    relations.stage_events(settings, inputs.imports, instants[-1], len(instants))
+    relations.stage_events(settings, inputs.imports, instants[-1], len(instants), kept=False)
     relations.run(resources.files("propensity.features").joinpath("history.sql").read_text(), "history.sql")
 
 

@@ -79,6 +79,31 @@ def no_buckets(query: exp.Expr) -> None:
             between.replace(exp.true())
 
 
+def no_common_tables(query: exp.Expr) -> None:
+    """`WITH name AS (…)`: each name gives way to its query, as Spark would have it.
+
+    Spark finds the rows that are kept of a relation by comparing plans, and those of queries that have names don't
+    compare.
+    """
+    for outer in list(query.find_all(exp.With)):
+        queries: dict[str, exp.Expr] = {}
+        for common in outer.expressions:
+            _named_queries(common.this, queries)
+            queries[common.alias] = common.this
+        holder = outer.parent
+        outer.pop()
+        if holder is not None:
+            _named_queries(holder, queries)
+
+
+def _named_queries(query: exp.Expr, queries: dict[str, exp.Expr]) -> None:
+    """Put queries where their names are read."""
+    for table in list(query.find_all(exp.Table)):
+        if table.name in queries:
+            alias = exp.TableAlias(this=exp.to_identifier(table.alias or table.name))
+            table.replace(exp.Subquery(this=queries[table.name].copy(), alias=alias))
+
+
 def files_as_view(query: exp.Expr) -> None:
     """`read_parquet(…)`: Spark's reader has other options, so whoever runs the statement creates the view."""
     for read in list(query.find_all(exp.ReadParquet)):
@@ -166,6 +191,7 @@ def safe_division(query: exp.Expr) -> None:
 REWRITES: Final[tuple[Callable[[exp.Expr], None], ...]] = (
     no_order,
     no_buckets,
+    no_common_tables,
     files_as_view,
     instants,
     weekdays,
