@@ -229,7 +229,7 @@ class TestOnACluster:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        assert f"{CUSTOMERS:,} customers by model" in done.stderr
+        assert f"{CUSTOMERS:,} customers by model" in done.stdout  # spark-submit puts both there
         assert sorted(published(home)) == PARTS
         assert len(cluster.events("TaskStart")) == len(PARTS)
         assert not (home / "spark.log").exists()

@@ -188,9 +188,10 @@ def _check(running: Future[None], settings: Settings) -> None:
         return
     if not isinstance(error, Exception):
         raise error
-    # The worker's own error is the last line of the traceback that Spark hands on.
-    causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-    told = next((f"{name}: {text}" for name, text in causes if not name.startswith("Spark")), type(error).__name__)
-    if "stopped SparkContext" in told:
+    if re.search("stopped SparkContext|SparkContext was shut down", str(error)):
         told = why_it_stopped(settings)
+    else:
+        # The worker's own error is the last line of the traceback that Spark hands on.
+        causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
+        told = next((f"{name}: {text}" for name, text in causes if not name.startswith("Spark")), type(error).__name__)
     raise EngineError(f"Spark gave up. {told} What is finished is kept: the same command scores the rest.") from error
