@@ -129,6 +129,16 @@ class LabelSettings(BaseModel):
         return len(self.event_types) + 1
 
 
+class FeatureSettings(BaseModel):
+    """What builds features and labels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Literal["local", "spark"] = Field(
+        "local", description="What runs their SQL: DuckDB here, or Spark on the cluster of scoring.spark_master."
+    )
+
+
 SIMPLE_BASELINES: Final = ("global_popularity", "personal_frequency", "recency_weighted_frequency")
 
 
@@ -185,6 +195,7 @@ class Settings(BaseSettings):
         description="Time zone in which a region's days begin; a date given as as_of means its midnight.",
     )
     snapshot_every_days: Annotated[int, Field(ge=1)] = Field(7, description="Cadence of `--from … --to …` builds.")
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
     labels: LabelSettings = Field(default_factory=LabelSettings)
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     gate: GateSettings = Field(default_factory=GateSettings)

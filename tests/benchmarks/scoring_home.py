@@ -16,7 +16,7 @@ from bench_training_scale import csr, zipf
 
 from propensity import columns
 from propensity.features.dictionary import FeatureDictionary
-from propensity.features.snapshot_files import ROW_GROUP_ROWS
+from propensity.features.snapshot_rows import ROW_GROUP_ROWS
 from propensity.models.artifact import TrainingFacts, read_artifact, write_artifact
 from propensity.models.calibration import Calibration
 from propensity.models.encoding import Encoder

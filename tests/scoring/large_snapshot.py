@@ -107,6 +107,11 @@ def first_publication(home: Path) -> Path:
     return directory
 
 
+def published_inodes(home: Path) -> dict[str, int]:
+    """Return the inode of each part of the publication with `OPTIONS`, by name."""
+    return {file.stem: file.stat().st_ino for file in scored_files(home) if file.parent != first_publication(home)}
+
+
 def finished_parts(home: Path) -> dict[str, int]:
     """Return the inode of each part that has a manifest, by name: who writes a file anew gets another one."""
     return {

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propensity import columns
-from propensity.features.snapshot_reader import _batches
+from propensity.features.snapshot_reader import _batches, _pieces
 from propensity.scoring.parts import FEWEST_ROWS, MOST_ROWS, parts_of
 
 
@@ -51,22 +54,31 @@ def sparse():
     )
 
 
-@given(st.data())
-def test_a_range_is_read_in_full_batches_whatever_the_row_groups(sparse, tmp_path_factory, data):
-    file = tmp_path_factory.getbasetemp() / "range.parquet"
-    with pq.ParquetWriter(file, sparse.schema) as writer:
-        left = sparse
-        while left.num_rows:
-            rows = data.draw(st.integers(1, 400))
-            writer.write_table(left.slice(0, rows), row_group_size=rows)
-            left = left.slice(rows)
-    start = data.draw(st.integers(0, 1000))
-    stop = data.draw(st.integers(start, 1000))
-    batch_rows = data.draw(st.integers(1, 300))
-    with pq.ParquetFile(file) as parquet:
-        batches = list(_batches(parquet, range(start, stop), batch_rows))
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(0, 1000), st.booleans()), max_size=9),
+    st.tuples(st.integers(0, 1000), st.integers(0, 1000)),
+    st.integers(1, 300),
+)
+def test_a_range_is_read_in_full_batches_however_files_and_row_groups_cut_it(sparse, cuts, ends, batch_rows):
+    start, stop = sorted(ends)
+    with TemporaryDirectory() as directory:
+        files = [[]]  # of (first row, row behind); an empty one is a file without row groups
+        begin = 0
+        for end, ends_file in [*sorted(cuts), (1000, False)]:
+            if end > begin:
+                files[-1].append((begin, end))
+            begin = end
+            if ends_file:
+                files.append([])
+        paths = [Path(directory) / f"part-{number:05d}.parquet" for number in range(len(files))]
+        for path, groups in zip(paths, files, strict=True):
+            with pq.ParquetWriter(path, sparse.schema) as writer:
+                for begin, end in groups:
+                    writer.write_table(sparse.slice(begin, end - begin), row_group_size=1000)
+        batches = list(_batches(_pieces(paths, range(start, stop), batch_rows), batch_rows))
+        assert sum(batch.num_rows for batch in _pieces(paths, None, batch_rows)) == 1000
     assert [batch.num_rows for batch in batches] == [
         min(batch_rows, stop - first) for first in range(start, stop, batch_rows)
     ]
-    found = pa.Table.from_batches(batches, sparse.schema).to_pylist()
-    assert found == sparse.slice(start, stop - start).to_pylist()
+    assert pa.Table.from_batches(batches, sparse.schema).equals(sparse.slice(start, stop - start))

@@ -25,6 +25,7 @@ BaselinesOption = Annotated[
     str, typer.Option("--baselines", help="What to compare with: all, simple, or names separated by commas.")
 ]
 EngineOption = Annotated[str | None, typer.Option("--engine", help="What scores: local or spark.")]
+BuilderOption = Annotated[str | None, typer.Option("--engine", help="What runs the SQL: local (DuckDB) or spark.")]
 MasterOption = Annotated[str | None, typer.Option("--master", help="URL of Spark's master, with --engine spark.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 CsvOption = Annotated[Path | None, typer.Option("--csv", help="Write CSV to this file; - is standard output.")]

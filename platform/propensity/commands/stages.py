@@ -10,6 +10,7 @@ from rich.text import Text
 from propensity.commands.options import (
     AsOfOption,
     BaselinesOption,
+    BuilderOption,
     EngineOption,
     EveryOption,
     FirstOption,
@@ -46,11 +47,13 @@ def features_build(
     first: FirstOption = None,
     last: LastOption = None,
     every: EveryOption = None,
+    engine: BuilderOption = None,
+    master: MasterOption = None,
     home: HomeOption = None,
     region: RegionOption = None,
 ) -> None:
     """Build feature snapshots: `--as-of 2017-11-01`, or `--from … --to … --every 7d`."""
-    platform = platform_of(home, region)
+    platform = platform_of(home, region, features={"engine": engine}, scoring={"spark_master": master})
     with stage("features") as (done, observer):
         built = platform.build_features(series(platform, as_of, first, last, every), observer.progress)
         done.append(f"{len(built)} snapshots, {sum(snapshot.rows for snapshot in built):,} rows")
@@ -62,11 +65,13 @@ def labels_build(
     first: FirstOption = None,
     last: LastOption = None,
     every: EveryOption = None,
+    engine: BuilderOption = None,
+    master: MasterOption = None,
     home: HomeOption = None,
     region: RegionOption = None,
 ) -> None:
     """Build labels of the windows that start at the given dates."""
-    platform = platform_of(home, region)
+    platform = platform_of(home, region, features={"engine": engine}, scoring={"spark_master": master})
     with stage("labels") as (done, observer):
         built = platform.build_labels(series(platform, as_of, first, last, every), observer.progress)
         done.append(f"{len(built)} label windows, {sum(snapshot.rows for snapshot in built):,} rows")

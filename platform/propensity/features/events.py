@@ -63,3 +63,22 @@ def data_end(settings: Settings, imports: list[RunRecord]) -> datetime:
     newest = max(datetime.fromisoformat(run.detail["last_event_timestamp"]) for run in imports)
     day = newest.astimezone(settings.zone).date()
     return local_midnight(day + timedelta(days=1), settings).astimezone(UTC)
+
+
+def check_reach(settings: Settings, as_ofs: list[datetime], imports: list[RunRecord]) -> None:
+    """Raise unless the imports reach from before each as_of up to it.
+
+    Raises:
+        MissingSnapshotError: No event precedes one of them, or the data end before it.
+    """
+    end = data_end(settings, imports)
+    for as_of in as_ofs:
+        if not imports_before(imports, as_of):
+            raise MissingSnapshotError(
+                f"Region {settings.region!r} has no event before {as_of.isoformat()}: nothing to build from."
+            )
+        if as_of > end:
+            raise MissingSnapshotError(
+                f"The events of region {settings.region!r} end by {end.isoformat()}, before {as_of.isoformat()}. "
+                "Import newer events, or choose an earlier as_of."
+            )

@@ -92,8 +92,7 @@ CREATE OR REPLACE TEMP TABLE spine AS
 SELECT
     snapshot,
     customer_id,
-    max(age_days) AS tenure_days,
-    row_number() OVER (ORDER BY snapshot, customer_id) - 1 AS position
+    max(age_days) AS tenure_days
 FROM history
 WHERE event_type != 'campaign_received'
 GROUP BY snapshot, customer_id;

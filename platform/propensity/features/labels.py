@@ -14,7 +14,6 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -23,16 +22,17 @@ from propensity.errors import MissingSnapshotError
 from propensity.features.events import data_end, event_imports, imports_before
 from propensity.features.generations import run_of_contents
 from propensity.features.instants import instants, microseconds
+from propensity.features.label_rows import LabelRun, label_tables
 from propensity.features.snapshots import Snapshot
 from propensity.features.staging import stage_events, staging_sql
 from propensity.progress import Progress, silent
+from propensity.spark_session import spark_sql
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.connection import lake_connection
 from propensity.warehouse.lake import Lake
 from propensity.warehouse.regions import local_days_later
 from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
-from propensity.warehouse.schemas import LABEL_SCHEMA
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -78,6 +78,8 @@ def build_labels(settings: Settings, as_ofs: Sequence[datetime], progress: Progr
     Raises:
         MissingSnapshotError: A window hasn't ended by the newest imported event, or nothing precedes an as_of.
         SettingsError: An as_of has no time zone.
+        RuntimeMissingError: `features.engine` is spark, and pyspark or Java isn't installed.
+        EngineError: Spark can't be reached, or gave up.
 
     Side effects: a run per as_of in `category_labels`. Safe to repeat and to kill.
     """
@@ -176,60 +178,33 @@ def _check_ended(settings: Settings, as_ofs: list[datetime], imports: list[RunRe
 
 
 def _build(
-    settings: Settings, lake: Lake, runs: dict[datetime, str], imports: list[RunRecord], progress: Progress
+    settings: Settings, lake: Lake, wanted: dict[datetime, str], imports: list[RunRecord], progress: Progress
 ) -> None:
-    as_ofs = list(runs)
-    ends = [label_window_end(settings, as_of) for as_of in as_ofs]
     created = datetime.now(UTC)
+    runs = [
+        LabelRun(as_of, label_window_end(settings, as_of), created, settings.region, run_id)
+        for as_of, run_id in wanted.items()
+    ]
+    if settings.features.engine == "spark":
+        from propensity.features.spark_labels import write_labels  # noqa: PLC0415 - sqlglot, which only Spark needs
+
+        with spark_sql(settings, f"propensity labels {settings.region}") as spark:
+            write_labels(settings, spark, runs, imports)
+        progress("labels", len(runs), len(runs))
+        return
+    ends = [microseconds(run.window_end) for run in runs]
+    tables = label_tables(
+        [microseconds(run.as_of) for run in runs], ends, settings.labels.event_types, load_categories(settings).names
+    )
     with lake.staged() as scratch, lake_connection(settings) as connection:
-        connection.register(
-            "snapshots",
-            pa.table(
-                {
-                    "snapshot": pa.array(range(len(as_ofs)), pa.int32()),
-                    "as_of_us": [microseconds(as_of) for as_of in as_ofs],
-                    "end_us": [microseconds(end) for end in ends],
-                }
-            ),
-        )
-        types = settings.labels.event_types
-        connection.register(
-            "classes",
-            pa.table(
-                {"event_type": pa.array(types, pa.string()), "class": pa.array(range(1, len(types) + 1), pa.int32())}
-            ),
-        )
-        names = load_categories(settings).names
-        connection.register(
-            "categories",
-            pa.table(
-                {"category": pa.array(names, pa.string()), "category_index": pa.array(range(len(names)), pa.int32())}
-            ),
-        )
-        stage_events(settings, connection, imports, microseconds(max(ends)), scratch)
+        for name, table in tables.items():
+            connection.register(name, table)
+        stage_events(settings, connection, imports, max(ends), scratch)
         labels = connection.execute(_sql("labels")).to_arrow_table()
-    for number, (as_of, run_id) in enumerate(runs.items()):
+    for number, run in enumerate(runs):
         rows = labels.filter(pc.equal(labels.column("snapshot"), number))
-        n = rows.num_rows
-        instant = pa.timestamp("us", "UTC")
-        with lake.new_run(columns.CATEGORY_LABELS, settings.region, run_id, as_of) as directory:
-            pq.write_table(
-                pa.table(
-                    [
-                        rows.column("customer_id"),
-                        pa.repeat(pa.scalar(ends[number], instant), n),
-                        pa.repeat(pa.scalar(created, instant), n),
-                        pa.repeat(settings.region, n),
-                        pa.repeat(run_id, n),
-                        pa.repeat(pa.scalar(as_of, instant), n),
-                        rows.column("label_categories"),
-                        rows.column("label_classes"),
-                    ],
-                    schema=LABEL_SCHEMA,
-                ),
-                directory / "part-0.parquet",
-                compression="zstd",
-            )
+        with lake.new_run(columns.CATEGORY_LABELS, settings.region, run.run_id, run.as_of) as directory:
+            pq.write_table(run.rows(rows), directory / "part-0.parquet", compression="zstd")
         progress("labels", number + 1, len(runs))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import duckdb
@@ -25,7 +26,20 @@ def run_signal_file(connection: duckdb.DuckDBPyConnection, file: SignalFile) -> 
     except duckdb.Error as error:
         raise SettingsError(f"signals/{file.name}.sql: {str(error).strip().splitlines()[0]}") from error
     described = connection.execute("DESCRIBE signal").fetchall()
-    names = tuple(str(name) for name, *_ in described)
+    return signals_of(file, [str(name) for name, *_ in described])
+
+
+def signals_of(file: SignalFile, selected: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of a file's signals, in its order.
+
+    Args:
+        file: The signal file.
+        selected: The columns that it selects.
+
+    Raises:
+        SettingsError: They aren't those of a signal file.
+    """
+    names = tuple(selected)
     if names[: len(LEADING_COLUMNS)] != LEADING_COLUMNS or len(names) == len(LEADING_COLUMNS):
         raise SettingsError(
             f"signals/{file.name}.sql selects {', '.join(names)}; it must select "

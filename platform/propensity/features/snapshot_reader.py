@@ -1,10 +1,16 @@
-"""Streaming a snapshot, or a range of its rows, out of the lake, all families side by side."""
+"""Streaming a snapshot, or a range of its rows, out of the lake, all families side by side.
+
+A family's files, in the order of their names, are one sequence of rows, however they are cut: DuckDB's build writes
+one, Spark's as many as there are parts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,12 +21,10 @@ from propensity.features.vectors import SEPARATOR
 from propensity.warehouse.lake import Lake
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from propensity.features.snapshots import Snapshot
     from propensity.settings import Settings
 
-_NAMES: Final = [columns.CUSTOMER_ID, columns.EVENT_TIMESTAMP, columns.INDICES, columns.VALUES]
+READ = (columns.CUSTOMER_ID, columns.EVENT_TIMESTAMP, columns.INDICES, columns.VALUES)
 
 
 def snapshot_rows(settings: Settings, snapshot: Snapshot) -> int:
@@ -33,12 +37,29 @@ def snapshot_rows(settings: Settings, snapshot: Snapshot) -> int:
     rows: dict[str, int] = {}
     for family in columns.FAMILIES:
         view = columns.feature_view(family)
-        rows[view] = pq.read_metadata(_file(settings, snapshot, view)).num_rows
+        rows[view] = sum(_rows(file) for file in snapshot_files(settings, snapshot, view))
     first, *others = rows
     for other in others:
         if rows[other] != rows[first]:
             raise _damaged(settings, snapshot, other, first)
     return rows[first]
+
+
+def snapshot_files(settings: Settings, snapshot: Snapshot, view: str) -> list[Path]:
+    """Return a feature view's files of the snapshot, in the order of their rows. Read-only.
+
+    Raises:
+        MissingSnapshotError: They are gone from the lake.
+    """
+    lake = Lake(settings.lake)
+    files = lake.files(view, settings.region, run_id=snapshot.run_id, as_of=snapshot.as_of)
+    if not files:
+        directory = lake.run_directory(view, settings.region, snapshot.run_id, snapshot.as_of)
+        raise MissingSnapshotError(
+            f"The lake lacks the files of {directory}. "
+            f"Build it again: propensity features build --as-of {snapshot.as_of.isoformat()}"
+        )
+    return files
 
 
 def read_snapshot(
@@ -47,13 +68,13 @@ def read_snapshot(
     """Yield customer_id, event_timestamp and each family's `<view>__indices` and `<view>__values`. Read-only.
 
     Memory holds one batch and what of the files' row groups was decoded for it: a build writes every family's rows in
-    the same order, so they are read side by side. Row groups outside `rows` are not read.
+    the same order, so they are read side by side. Of files outside `rows` only footers are read, once a process.
 
     Args:
         settings: Of the home and region.
         snapshot: Of what.
-        batch_rows: Rows of every batch but the last, however the files are divided into row groups.
-        rows: Which rows, by their number in the files, step 1; all by default.
+        batch_rows: Rows of every batch but the last, however rows are divided into files and row groups.
+        rows: Which rows, by their number in the snapshot, step 1; all by default.
 
     Raises:
         MissingSnapshotError: A family's files are gone from the lake.
@@ -63,9 +84,9 @@ def read_snapshot(
         streams = {}
         for family in columns.FAMILIES:
             view = columns.feature_view(family)
-            parquet = stack.enter_context(pq.ParquetFile(_file(settings, snapshot, view)))
-            wanted = range(parquet.metadata.num_rows) if rows is None else rows
-            streams[view] = _batches(parquet, wanted, batch_rows, _NAMES)
+            pieces = _pieces(snapshot_files(settings, snapshot, view), rows, batch_rows, READ)
+            stack.callback(pieces.close)  # an iterator that isn't read to its end has a file open
+            streams[view] = _batches(pieces, batch_rows)
         while True:
             parts = {view: next(stream, None) for view, stream in streams.items()}
             first_view, first = next(iter(parts.items()))
@@ -85,41 +106,62 @@ def read_snapshot(
 
 def snapshot_customers(settings: Settings, snapshot: Snapshot, batch_rows: int) -> Iterator[pa.Array]:
     """Yield the snapshot's customers in the order of its rows, `batch_rows` at a time; raises as `read_snapshot`."""
-    with pq.ParquetFile(_file(settings, snapshot, columns.feature_view(columns.FAMILIES[0]))) as parquet:
-        for batch in _batches(parquet, range(parquet.metadata.num_rows), batch_rows, [columns.CUSTOMER_ID]):
+    files = snapshot_files(settings, snapshot, columns.feature_view(columns.FAMILIES[0]))
+    with closing(_pieces(files, None, batch_rows, [columns.CUSTOMER_ID])) as pieces:
+        for batch in _batches(pieces, batch_rows):
             yield batch.column(0)
 
 
 def read_rows(file: Path, batch_rows: int, rows: range) -> Iterator[pa.RecordBatch]:
     """Yield rows of a file with the columns of `read_snapshot`'s batches, in batches like those. Read-only."""
-    with pq.ParquetFile(file) as parquet:
-        yield from _batches(parquet, rows, batch_rows, parquet.schema_arrow.names)
+    with closing(_pieces([file], rows, batch_rows)) as pieces:
+        yield from _batches(pieces, batch_rows)
 
 
-def _batches(parquet: pq.ParquetFile, rows: range, batch_rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in batches that begin at the range's start, whatever row groups they lie in."""
+def _pieces(
+    files: Sequence[Path], rows: range | None, batch_rows: int, names: Sequence[str] | None = None
+) -> Generator[pa.RecordBatch, None, None]:
+    """Yield the rows as they come out of the files, in their order; some columns of theirs, or all."""
+    first = 0
+    for file in files:
+        behind = first + _rows(file)
+        wanted = range(first, behind) if rows is None else range(max(first, rows.start), min(behind, rows.stop))
+        if wanted:
+            with pq.ParquetFile(file) as parquet:
+                yield from _of_file(parquet, range(wanted.start - first, wanted.stop - first), batch_rows, names)
+        first = behind
+
+
+def _of_file(
+    parquet: pq.ParquetFile, rows: range, batch_rows: int, names: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """Yield some of a file's rows, of which there are any; row groups without them aren't read."""
     groups, skip = _row_groups(parquet.metadata, rows)
     left = len(rows)
-    held: list[pa.RecordBatch] = []
-    if not groups:
-        return
     for batch in parquet.iter_batches(
         batch_rows,
         row_groups=groups,
-        columns=names,
+        columns=None if names is None else list(names),
         use_threads=False,  # who reads several ranges at once has threads of its own
     ):
         wanted = batch.slice(min(skip, batch.num_rows), left)
         skip = max(0, skip - batch.num_rows)
         left -= wanted.num_rows
         if wanted.num_rows:
-            held.append(wanted)
+            yield wanted
+        if left == 0:
+            return
+
+
+def _batches(pieces: Iterator[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in batches of `batch_rows`, the last one fewer."""
+    held: list[pa.RecordBatch] = []
+    for piece in pieces:
+        held.append(piece)
         while sum(part.num_rows for part in held) >= batch_rows:
             whole = _joined(held)
             yield whole.slice(0, batch_rows)
             held = [whole.slice(batch_rows)] if whole.num_rows > batch_rows else []
-        if left == 0:
-            break
     if held:
         yield _joined(held)
 
@@ -142,14 +184,17 @@ def _row_groups(metadata: pq.FileMetaData, rows: range) -> tuple[list[int], int]
     return groups, skip
 
 
-def _file(settings: Settings, snapshot: Snapshot, view: str) -> Path:
-    directory = Lake(settings.lake).run_directory(view, settings.region, snapshot.run_id, snapshot.as_of)
-    file = directory / "part-0.parquet"
-    if not file.is_file():
-        raise MissingSnapshotError(
-            f"The lake lacks {file}. Build it again: propensity features build --as-of {snapshot.as_of.isoformat()}"
-        )
-    return file
+def _rows(file: Path) -> int:
+    """Return a file's rows: each part of a scoring asks for all files before its own, but a footer is read once."""
+    state = file.stat()
+    return _rows_of_version(file, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=100_000)
+def _rows_of_version(file: Path, mtime_ns: int, size: int) -> int:
+    del mtime_ns, size  # a run's files don't change, but a home can be restored
+    rows: int = pq.read_metadata(file).num_rows
+    return rows
 
 
 def _damaged(settings: Settings, snapshot: Snapshot, view: str, first_view: str) -> WarehouseError:

@@ -8,9 +8,11 @@ the SQL, the label event types), so finished work is never done twice and stale 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -21,14 +23,16 @@ from propensity import columns
 from propensity.errors import MissingSnapshotError
 from propensity.features.attributes import stage_attributes
 from propensity.features.dictionary_store import FeatureIndices, Occurring
-from propensity.features.events import data_end, event_imports, imports_before
+from propensity.features.events import check_reach, event_imports, imports_before
 from propensity.features.generations import contents_of, run_of_contents
 from propensity.features.instants import instants, microseconds
 from propensity.features.signal_files import SIGNAL_FILES, SignalFile, check_signal_files
 from propensity.features.signal_table import run_signal_file
-from propensity.features.snapshot_files import VALUE_DECIMALS, Entries, SnapshotFiles, signal_entries, sparse_rows
+from propensity.features.snapshot_files import SnapshotFiles, signal_entries
+from propensity.features.snapshot_rows import VALUE_DECIMALS, Entries, popularity_sql, sparse_rows
 from propensity.features.staging import stage_events, staging_sql
 from propensity.progress import Progress, silent
+from propensity.spark_session import spark_sql
 from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.connection import lake_connection
@@ -75,25 +79,31 @@ def build_snapshots(settings: Settings, as_ofs: Sequence[datetime], progress: Pr
     Raises:
         MissingSnapshotError: The region has no event before one of the as_ofs, or the data ends before it.
         SettingsError: An as_of has no time zone, or a signal file can't be used.
+        RuntimeMissingError: `features.engine` is spark, and pyspark or Java isn't installed.
+        EngineError: Spark can't be reached, or gave up.
 
     Side effects: a run per as_of in each feature table and in `category_popularity`; the dictionary grows. Safe to
     repeat and to kill: a snapshot is there whole or not at all.
     """
     imports = event_imports(settings)
     distinct = instants(as_ofs)
-    _check_reach(settings, distinct, imports)
+    check_reach(settings, distinct, imports)
     check_signal_files(SIGNAL_FILES)
     lake = Lake(settings.lake)
     with lake_connection(settings) as connection:
-        wanted = _wanted(settings, distinct, imports, stage_attributes(settings, connection))
+        attributes = stage_attributes(settings, connection)
+        wanted = _wanted(settings, distinct, imports, attributes)
         missing = [as_of for as_of, run_id in wanted.items() if not _is_built(settings, lake, run_id, as_of)]
-        indices = FeatureIndices(settings) if missing else None
-        for first in range(0, len(missing), AS_OFS_TOGETHER):
-            assert indices is not None
-            started = time.monotonic()
-            runs = {as_of: wanted[as_of] for as_of in missing[first : first + AS_OFS_TOGETHER]}
-            _build(settings, connection, lake, indices, runs, imports, _part(progress, first, len(missing)))
-            _record(settings, lake, runs, (time.monotonic() - started) / len(runs))
+        if missing:
+            with _engine(settings, connection, attributes) as build:
+                indices = FeatureIndices(settings)
+                for first in range(0, len(missing), AS_OFS_TOGETHER):
+                    started = time.monotonic()
+                    runs = {as_of: wanted[as_of] for as_of in missing[first : first + AS_OFS_TOGETHER]}
+                    relevant = set(imports_before(imports, max(runs)))
+                    reaching = [run for run in imports if run.run_id in relevant]
+                    build(indices, runs, reaching, _part(progress, first, len(missing)))
+                    _record(settings, lake, runs, (time.monotonic() - started) / len(runs))
     return _record(settings, lake, wanted, 0.0)
 
 
@@ -113,25 +123,11 @@ def find_snapshot(settings: Settings, as_of: datetime) -> Snapshot:
     return Snapshot(as_of, runs[-1].run_id, runs[-1].rows)
 
 
-def _check_reach(settings: Settings, as_ofs: list[datetime], imports: list[RunRecord]) -> None:
-    end = data_end(settings, imports)
-    for as_of in as_ofs:
-        if not imports_before(imports, as_of):
-            raise MissingSnapshotError(
-                f"Region {settings.region!r} has no event before {as_of.isoformat()}: nothing to build from."
-            )
-        if as_of > end:
-            raise MissingSnapshotError(
-                f"The events of region {settings.region!r} end by {end.isoformat()}, before {as_of.isoformat()}. "
-                "Import newer events, or choose an earlier as_of."
-            )
-
-
 def _wanted(
     settings: Settings, as_ofs: list[datetime], imports: list[RunRecord], attributes: Mapping[str, int]
 ) -> dict[datetime, str]:
     """Return the run that today's imports and SQL give for each as_of, rising."""
-    texts = [staging_sql(), _sql("history")]
+    texts = [staging_sql(), _sql("history"), popularity_sql()]
     signals = [(file.name, file.family, file.sql) for file in SIGNAL_FILES]
     recorded: dict[datetime, list[str]] = {}
     for run in list_runs(settings, kind="features"):
@@ -157,6 +153,27 @@ def _wanted(
 
 def _is_built(settings: Settings, lake: Lake, run_id: str, as_of: datetime) -> bool:
     return all(lake.has_run(table, settings.region, run_id, as_of) for table in TABLES)
+
+
+@contextmanager
+def _engine(
+    settings: Settings, connection: duckdb.DuckDBPyConnection, attributes: Mapping[str, int]
+) -> Iterator[Callable[[FeatureIndices, dict[datetime, str], list[RunRecord], Progress], None]]:
+    """Yield what builds a group of runs from the imports that reach before the last one."""
+    if settings.features.engine == "local":
+        yield partial(_build, settings, connection, Lake(settings.lake))
+        return
+    from propensity.features import spark_snapshots  # noqa: PLC0415 - sqlglot, which only Spark needs
+
+    with spark_sql(settings, f"propensity features {settings.region}") as spark:
+
+        def build(
+            indices: FeatureIndices, runs: dict[datetime, str], imports: list[RunRecord], progress: Progress
+        ) -> None:
+            inputs = spark_snapshots.SnapshotInputs(runs, imports, attributes.keys(), SIGNAL_FILES, POPULARITY_DAYS)
+            spark_snapshots.write_snapshots(settings, spark, indices, inputs, progress)
+
+        yield build
 
 
 def _build(
@@ -201,13 +218,11 @@ def _stage(
     Buckets follow the order of customers, so that a snapshot's rows stand in that order however many there were: a
     build that was killed may be finished by one with other buckets.
     """
-    relevant = set(imports_before(imports, as_ofs[-1]))
     connection.execute("CREATE OR REPLACE TEMP TABLE snapshots (snapshot INTEGER, as_of_us BIGINT)")
     connection.executemany(
         "INSERT INTO snapshots VALUES (?, ?)", [(number, microseconds(as_of)) for number, as_of in enumerate(as_ofs)]
     )
-    reaching = [run for run in imports if run.run_id in relevant]
-    stage_events(settings, connection, reaching, microseconds(as_ofs[-1]), directory)
+    stage_events(settings, connection, imports, microseconds(as_ofs[-1]), directory)
     return connection.execute(
         """
         SELECT min(customer_id), max(customer_id)

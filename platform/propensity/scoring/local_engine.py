@@ -7,14 +7,15 @@ to the other lanes for nearly all of that. Memory is that of a few batches per l
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from threadpoolctl import ThreadpoolController
 
+from propensity.scoring.behind import Behind
 from propensity.scoring.part_file import PartFile, score_part
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class _Lanes:
             ExitStack() as files,
             ThreadPoolExecutor(1, thread_name_prefix="writing") as pool,
         ):
-            behind = _Behind(pool)
+            behind = Behind(pool)
             while (part := self._next()) is not None:
                 if self._staging.has(self._job, part):
                     self._report(len(part.rows))
@@ -114,23 +115,6 @@ class _Lanes:
 
 class _StoppedError(Exception):
     """Another lane has failed; that one's error is the one to tell."""
-
-
-class _Behind:
-    """Does tasks in order on another thread, at most one ahead of it: who gives the next one waits for the last."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self._pool = pool
-        self._last: Future[None] | None = None
-
-    def do(self, task: Callable[[], None]) -> None:
-        self.catch_up()
-        self._last = self._pool.submit(task)
-
-    def catch_up(self) -> None:
-        """Wait for the last task; raise what it raised."""
-        if self._last is not None:
-            self._last.result()
 
 
 def _one_blas_thread() -> AbstractContextManager[object]:

@@ -6,6 +6,7 @@ Bytes depend on the rows alone: row groups are cut by number of rows, whoever wr
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -53,6 +54,11 @@ class PartFile:
         assert self._writer is not None, "the file is closed"
         rows = pa.Table.from_batches(batches)
         self._writer.write_table(rows, row_group_size=rows.num_rows)
+
+    def flush(self) -> None:
+        """Wait until what was written is on the disk; nothing after `finish`."""
+        if self._writer is not None:
+            self._file.sync()
 
     def finish(self) -> None:
         """Put the file in its place, with its manifest.
@@ -164,6 +170,10 @@ class _SummedFile:
 
     def flush(self) -> None:
         self._file.flush()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()

@@ -8,7 +8,10 @@ machines see the home under the same path.
 
 from __future__ import annotations
 
+import gc
+import logging
 import re
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -19,8 +22,9 @@ from threadpoolctl import ThreadpoolController
 
 from propensity.errors import ArtifactError, EngineError
 from propensity.models.artifact import read_artifact
+from propensity.scoring.behind import FlushingBehind
 from propensity.scoring.part_file import PartFile, score_part
-from propensity.spark_session import spark_context
+from propensity.spark_session import spark_context, why_it_stopped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +37,15 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 POLL_SECONDS: Final = 0.5
+PATIENCE_SECONDS: Final = 30.0
+"""Without any task begun, before a word is said."""
+_SMALL_JVM: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+JVM_OPTIONS: Final = {
+    # Rows never pass through a JVM: one that hands out tasks starts in less time if it optimises nothing.
+    "spark.driver.defaultJavaOptions": _SMALL_JVM,
+    "spark.executor.defaultJavaOptions": _SMALL_JVM,
+}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class SparkTask:
     staging: Staging
 
     def __call__(self, parts: Iterator[Part]) -> Iterator[int]:
-        """Score and write parts; yield their numbers.
+        """Score and write the parts that aren't there; yield the numbers of all.
 
         Raises:
             ArtifactError: The model at that path isn't the run's.
@@ -60,13 +73,21 @@ class SparkTask:
         Side effects: those of `score_part`.
         """
         for part in parts:
-            scorer = _opened(self)
-            with (
-                ThreadpoolController().limit(limits=1, user_api="blas"),
-                closing(PartFile(self.staging, self.job, part)) as file,
-            ):
-                score_part(self.job, scorer, file, self.job.read(self.settings, part))
+            # Another attempt may have finished it whose worker died before it could say so.
+            if not self.staging.has(self.job, part):
+                self._score(part)
             yield part.number
+
+    def _score(self, part: Part) -> None:
+        scorer = _opened(self)
+        with (
+            ThreadpoolController().limit(limits=1, user_api="blas"),
+            closing(PartFile(self.staging, self.job, part)) as file,
+            ThreadPoolExecutor(1, thread_name_prefix="writing") as pool,
+        ):
+            behind = FlushingBehind(pool, file)
+            score_part(self.job, scorer, file, self.job.read(self.settings, part), later=behind.do)
+            behind.catch_up()
 
 
 _open: dict[tuple[Path, ScoringJob], Scorer] = {}
@@ -84,6 +105,8 @@ def _opened(task: SparkTask) -> Scorer:
             )
         _open.clear()
         _open[key] = task.job.open_scorer(task.settings, artifact.model)
+        # Spark's worker collects garbage after every task, and would look through the model and the packages each time.
+        gc.freeze()
     return _open[key]
 
 
@@ -112,38 +135,53 @@ def score_parts(
     progress("scoring", total - left, total)
     if not missing:
         return
-    with spark_context(settings, f"propensity {job.run_id}") as context, ThreadPoolExecutor(1) as pool:
-        context.setJobGroup(job.run_id, f"scoring {job.region}, {job.snapshot.as_of:%Y-%m-%d}")
+    with spark_context(settings, f"propensity {job.run_id}", JVM_OPTIONS) as context, ThreadPoolExecutor(1) as pool:
         tasks = context.parallelize(missing, len(missing)).mapPartitions(SparkTask(settings, job, artifact, staging))
-        running = pool.submit(_collected, context, job.run_id, tasks)
+        running = pool.submit(_collected, context, job, tasks)
+        taken, begun = False, time.monotonic()
         try:
             while not wait([running], POLL_SECONDS).done:
-                progress("scoring", total - left + left * _ended(context, job.run_id) // len(missing), total)
+                ended, active = _tasks(context, job)
+                progress("scoring", total - left + left * ended // len(missing), total)
+                if not taken and time.monotonic() - begun > PATIENCE_SECONDS and ended + active == 0:
+                    log.warning(_idle(context))
+                    taken = True  # told once
+                taken = taken or ended + active > 0
         finally:
             if not running.done():  # Ctrl-C
                 context.cancelJobGroup(job.run_id)
-        _check(running)
+        _check(running, settings)
     progress("scoring", total, total)
 
 
-def _collected(context: Any, group: str, tasks: Any) -> None:
-    """Run the tasks; a thread has no job group but its own."""
-    context.setJobGroup(group, group)
+def _collected(context: Any, job: ScoringJob, tasks: Any) -> None:
+    """Run the tasks in this thread, whose job group is its own."""
+    context.setJobGroup(job.run_id, f"scoring {job.region}, {job.snapshot.as_of:%Y-%m-%d}")
     tasks.collect()
 
 
-def _ended(context: Any, group: str) -> int:
-    """Return how many tasks have ended well."""
-    tracker, ended = context.statusTracker(), 0
-    for number in tracker.getJobIdsForGroup(group):
-        job = tracker.getJobInfo(number)
-        for stage in [] if job is None else job.stageIds:
+def _tasks(context: Any, job: ScoringJob) -> tuple[int, int]:
+    """Return how many tasks have ended well and how many are under way."""
+    tracker, ended, active = context.statusTracker(), 0, 0
+    for number in tracker.getJobIdsForGroup(job.run_id):
+        found = tracker.getJobInfo(number)
+        for stage in [] if found is None else found.stageIds:
             info = tracker.getStageInfo(stage)
             ended += 0 if info is None else info.numCompletedTasks
-    return ended
+            active += 0 if info is None else info.numActiveTasks
+    return ended, active
 
 
-def _check(running: Future[None]) -> None:
+def _idle(context: Any) -> str:
+    """Say that Spark waits, which may go on for ever."""
+    conf = context.getConf()
+    return (
+        f"Spark has begun no task for {PATIENCE_SECONDS:.0f} s. Has {conf.get('spark.master')} workers with "
+        f"{conf.get('spark.executor.memory', '1g')} of memory (spark.executor.memory) and a core to spare?"
+    )
+
+
+def _check(running: Future[None], settings: Settings) -> None:
     """Raise what the tasks raised, in a line."""
     error = running.exception()
     if error is None:
@@ -153,4 +191,6 @@ def _check(running: Future[None]) -> None:
     # The worker's own error is the last line of the traceback that Spark hands on.
     causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
     told = next((f"{name}: {text}" for name, text in causes if not name.startswith("Spark")), type(error).__name__)
+    if "stopped SparkContext" in told:
+        told = why_it_stopped(settings)
     raise EngineError(f"Spark gave up. {told} What is finished is kept: the same command scores the rest.") from error

@@ -15,8 +15,10 @@ from propensity import columns
 from propensity.features.dictionary_store import load_dictionary
 from propensity.features.labels import find_labels
 from propensity.features.popularity import popularity
+from propensity.features.snapshot_reader import read_snapshot, snapshot_files, snapshot_rows
+from propensity.features.snapshot_rows import ROW_GROUP_ROWS
 from propensity.features.snapshots import Snapshot, find_snapshot
-from propensity.features.vectors import csr_from_lists
+from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.training.encoding import fit_encoder
 from propensity.training.examples import Examples
 from propensity.warehouse.categories import load_categories
@@ -113,7 +115,12 @@ def shape_of_snapshots(settings: Settings, cutoffs: Cutoffs) -> TrainingShape:
     """
     dictionary, categories = load_dictionary(settings), load_categories(settings)
     snapshots = {as_of: find_snapshot(settings, as_of) for as_of in cutoffs.refit}
-    files = [file for snapshot in snapshots.values() for file in _files(settings, snapshot)]
+    files = [
+        file
+        for snapshot in snapshots.values()
+        for family in columns.FAMILIES
+        for file in snapshot_files(settings, snapshot, columns.feature_view(family))
+    ]
     values = sum(_n_values(file) for file in files)
     rows = {as_of: snapshot.rows for as_of, snapshot in snapshots.items()}
     middle = snapshots[cutoffs.train[len(cutoffs.train) // 2]]
@@ -164,17 +171,6 @@ def shape_of_examples(
     )
 
 
-def _files(settings: Settings, snapshot: Snapshot) -> list[Path]:
-    lake = Lake(settings.lake)
-    return [
-        file
-        for family in columns.FAMILIES
-        for file in lake.files(
-            columns.feature_view(family), settings.region, run_id=snapshot.run_id, as_of=snapshot.as_of
-        )
-    ]
-
-
 def _n_values(file: Path) -> int:
     """Return the entries of a file's `indices`, from its metadata; an empty list counts as one."""
     metadata = pq.read_metadata(file)
@@ -204,22 +200,18 @@ def _counts(files: Sequence[Path], n_features: int, values: int) -> npt.NDArray[
 
 
 def _sample(settings: Settings, snapshot: Snapshot, n_features: int, n_categories: int) -> Examples:
-    """Read some rows of a snapshot, evenly from one row group, with their labels."""
-    pairs, ids = [], pa.chunked_array([[]], pa.string())
-    for path in _files(settings, snapshot):
-        with pq.ParquetFile(path) as file:
-            # A bucket's rows make one row group, the same rows in each family's file.
-            table = file.read_row_group(
-                file.num_row_groups // 2, columns=[columns.CUSTOMER_ID, columns.INDICES, columns.VALUES]
-            )
-        table = table.take(_evenly(table.num_rows))
-        ids = table.column(columns.CUSTOMER_ID)
-        pairs.append((table.column(columns.INDICES), table.column(columns.VALUES)))
+    """Read some rows of a snapshot, evenly from its middle, with their labels."""
+    n_rows = snapshot_rows(settings, snapshot)
+    first = max(0, (n_rows - ROW_GROUP_ROWS) // 2)
+    middle = range(first, min(n_rows, first + ROW_GROUP_ROWS))
+    rows = pa.Table.from_batches(read_snapshot(settings, snapshot, ROW_GROUP_ROWS, middle))
+    rows = rows.take(_evenly(rows.num_rows))
+    ids = rows.column(columns.CUSTOMER_ID)
     return Examples(
         customer_id=ids.to_numpy(),
         as_of=np.array([snapshot.as_of.replace(tzinfo=None)], "datetime64[us]"),
         as_of_position=np.zeros(len(ids), np.int32),
-        features=csr_from_lists(pairs, n_features, len(ids)),
+        features=csr_from_lists(list_pairs(rows), n_features, len(ids)),
         labels=_labels(settings, snapshot.as_of, ids, n_categories),
         popularity=popularity(settings, snapshot, n_categories)[None],
     )

@@ -10,6 +10,7 @@ import fcntl
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 ABANDONED_SECONDS: Final = 7 * 86400
 """Unfinished files that nobody touched for so long won't be wanted any more."""
+
+REMOVED: Final = ".removed."
+"""In the name of a directory that is being removed."""
 
 
 @contextmanager
@@ -53,7 +57,10 @@ def unfinished_run(
     lock = _wait_for(directory, wait_seconds)
     try:
         yield directory
-        shutil.rmtree(directory, ignore_errors=True)
+        # Moved first: what still writes there, as a Spark task that wasn't needed, would leave files behind it.
+        removed = directory.with_name(f"{directory.name}{REMOVED}{uuid.uuid4().hex}")
+        directory.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
     finally:
         os.close(lock)
 
