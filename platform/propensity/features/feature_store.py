@@ -76,7 +76,6 @@ def _spark_store(settings: Settings, home: Path) -> dict[str, Any]:
             "spark.app.name": f"propensity feast {settings.region}",
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.execution.arrow.pyspark.enabled": "true",
-            "spark.ui.showConsoleProgress": "false",
             **spark_options(settings),
         },
     }
