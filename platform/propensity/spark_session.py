@@ -190,6 +190,8 @@ def _gateway(pyspark: Any, options: dict[str, str], log: Path) -> Any:
     for option, value in options.items():
         conf.set(option, value)
     launch = importlib.import_module("pyspark.java_gateway").launch_gateway
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # spark-submit's JVM waits there
+        return launch(conf)
     with log.open("ab") as file:
         return launch(conf, {"stdout": file, "stderr": file})
 

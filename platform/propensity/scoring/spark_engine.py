@@ -12,8 +12,8 @@ import gc
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -45,6 +45,7 @@ JVM_OPTIONS: Final = {
     "spark.driver.defaultJavaOptions": _SMALL_JVM,
     "spark.executor.defaultJavaOptions": _SMALL_JVM,
 }
+KEPT: Final = "What is finished is kept: the same command scores the rest."
 log = logging.getLogger(__name__)
 
 
@@ -135,14 +136,33 @@ def score_parts(
     progress("scoring", total - left, total)
     if not missing:
         return
-    with spark_context(settings, f"propensity {job.run_id}", JVM_OPTIONS) as context, ThreadPoolExecutor(1) as pool:
-        tasks = context.parallelize(missing, len(missing)).mapPartitions(SparkTask(settings, job, artifact, staging))
+    with spark_context(settings, f"propensity {job.run_id}", JVM_OPTIONS) as context:
+        try:
+            tasks = context.parallelize(missing, len(missing)).mapPartitions(
+                SparkTask(settings, job, artifact, staging)
+            )
+            _run(
+                context,
+                job,
+                tasks,
+                lambda ended: progress("scoring", total - left + left * ended // len(missing), total),
+            )
+        except Exception as error:
+            if not type(error).__module__.startswith(("py4j", "pyspark")):
+                raise
+            raise EngineError(f"Spark gave up. {_told(error, settings)} {KEPT}") from error
+    progress("scoring", total, total)
+
+
+def _run(context: Any, job: ScoringJob, tasks: Any, progress: Callable[[int], None]) -> None:
+    """Run the tasks to their end; tell how many have ended well. Raises what Spark raises."""
+    with ThreadPoolExecutor(1) as pool:
         running = pool.submit(_collected, context, job, tasks)
         taken, begun = False, time.monotonic()
         try:
             while not wait([running], POLL_SECONDS).done:
                 ended, active = _tasks(context, job)
-                progress("scoring", total - left + left * ended // len(missing), total)
+                progress(ended)
                 if not taken and time.monotonic() - begun > PATIENCE_SECONDS and ended + active == 0:
                     log.warning(_idle(context))
                     taken = True  # told once
@@ -150,8 +170,7 @@ def score_parts(
         finally:
             if not running.done():  # Ctrl-C
                 context.cancelJobGroup(job.run_id)
-        _check(running, settings)
-    progress("scoring", total, total)
+        running.result()
 
 
 def _collected(context: Any, job: ScoringJob, tasks: Any) -> None:
@@ -181,17 +200,10 @@ def _idle(context: Any) -> str:
     )
 
 
-def _check(running: Future[None], settings: Settings) -> None:
-    """Raise what the tasks raised, in a line."""
-    error = running.exception()
-    if error is None:
-        return
-    if not isinstance(error, Exception):
-        raise error
-    if re.search("stopped SparkContext|SparkContext was shut down", str(error)):
-        told = why_it_stopped(settings)
-    else:
-        # The worker's own error is the last line of the traceback that Spark hands on.
-        causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-        told = next((f"{name}: {text}" for name, text in causes if not name.startswith("Spark")), type(error).__name__)
-    raise EngineError(f"Spark gave up. {told} What is finished is kept: the same command scores the rest.") from error
+def _told(error: Exception, settings: Settings) -> str:
+    """Return in a line what a task raised, else why Spark ended."""
+    # The worker's own error is the last line of the traceback that Spark hands on.
+    causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
+    raised = [f"{name}: {text}" for name, text in causes if not name.startswith("Spark")]
+    ended = "stopped SparkContext" in str(error)
+    return raised[0] if raised and not ended else why_it_stopped(settings)
