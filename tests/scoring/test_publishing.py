@@ -220,13 +220,15 @@ READER = """
 def test_readers_never_see_half_a_run(platform):
     with child.start(platform.home, READER, lock_timeout_seconds=60) as reader:
         assert reader.stdout.readline() == "reading\n"
-        for top_k in (1, 2):
-            other = shop.settings_of(
-                platform.home, top_k=top_k, retention={"runs_per_as_of": 1}, lock_timeout_seconds=60
-            )
-            score(other, AS_OF)
-            republish(other, ids(platform)[0])
-        (platform.home / "over").touch()
+        try:
+            for top_k in (1, 2):
+                other = shop.settings_of(
+                    platform.home, top_k=top_k, retention={"runs_per_as_of": 1}, lock_timeout_seconds=60
+                )
+                score(other, AS_OF)
+                republish(other, ids(platform)[0])
+        finally:
+            (platform.home / "over").touch()  # else the reader goes on
         out, err = reader.communicate()
     assert reader.returncode == 0, err
     seen, reads = json.loads(out)

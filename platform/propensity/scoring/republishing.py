@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _BATCH_ROWS: Final = 4096
 _GROUP_BYTES: Final = 64 << 20
 """Of a row group, uncompressed: what copying holds in memory."""
+_CODECS: Final = {"UNCOMPRESSED": "NONE"}
+"""What pyarrow's writer calls a codec, where its reader calls it otherwise."""
 _ORIGIN: Final = "republished_from"
 
 
@@ -170,7 +172,7 @@ def _encoding(metadata: pq.FileMetaData) -> dict[str, Any]:
     chunks = [group.column(place) for place in range(group.num_columns)]
     dictionary = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
     return {
-        "compression": {chunk.path_in_schema: chunk.compression for chunk in chunks},
+        "compression": {chunk.path_in_schema: _CODECS.get(chunk.compression, chunk.compression) for chunk in chunks},
         "use_dictionary": dictionary or False,
         "use_byte_stream_split": [chunk.path_in_schema for chunk in chunks if "BYTE_STREAM_SPLIT" in chunk.encodings]
         or False,
