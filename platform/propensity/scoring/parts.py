@@ -13,8 +13,8 @@ PARTS: Final = 32
 FEWEST_ROWS: Final = 8_192
 MOST_ROWS: Final = 65_536
 """Bounds on a part's rows: a kill costs each core the part it was at, a file is neither tiny nor unwieldy."""
-ROUNDED_TO: Final = 4_096
-"""Rows of a part are a multiple, so that a scorer's batches are full."""
+ROUNDED_TO: Final = 16_384
+"""Rows of larger parts are a multiple: a row group of a snapshot, which two parts would both have to read."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Part:
 
 def parts_of(n_rows: int) -> tuple[Part, ...]:
     """Split `n_rows` customers into parts in their order; none at all make one empty part."""
-    each = max(FEWEST_ROWS, min(MOST_ROWS, -(-n_rows // PARTS)))
-    each = -(-each // ROUNDED_TO) * ROUNDED_TO
+    each = min(MOST_ROWS, -(-n_rows // PARTS))
+    each = FEWEST_ROWS if each <= FEWEST_ROWS else -(-each // ROUNDED_TO) * ROUNDED_TO
     starts = range(0, max(1, n_rows), each)
     return tuple(Part(number, range(start, min(start + each, n_rows))) for number, start in enumerate(starts))
