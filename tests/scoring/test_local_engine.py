@@ -72,13 +72,16 @@ def test_killed_at_twenty_random_moments(large_home, undisturbed, tmp_path):
     started = time.monotonic()
     finish(trial)
     seconds = time.monotonic() - started
+    # Most of a run this short is its start, so half of the moments are counted from a part that was finished.
+    moments = [(None, after) for after in rng.uniform(0.05, 1.0, 10) * seconds]
+    moments += [(int(rng.integers(1, len(PARTS))), after) for after in rng.uniform(0.0, 0.05, 10)]
     kept = []
-    for moment in rng.uniform(0.05, 1.0, 20) * seconds:
-        home = shutil.copytree(large_home, tmp_path / f"{moment}")
+    for number, (parts, after) in enumerate(moments):
+        home = shutil.copytree(large_home, tmp_path / f"{number}")
         with Watch(home):
-            kept.append(len(kill(home, after=float(moment))))
+            kept.append(len(kill(home, parts=parts, after=float(after))))
             finish(home)
-        assert published(home) == undisturbed, moment
+        assert published(home) == undisturbed, (parts, after)
         assert list(home.glob("lake/.unfinished/*")) == []
         shutil.rmtree(home)
     assert any(0 < parts < len(PARTS) for parts in kept), kept  # else no kill was in the midst of it
