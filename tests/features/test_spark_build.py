@@ -73,9 +73,9 @@ UNIT = 10.0**-VALUE_DECIMALS
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_application():
+def _one_application(tmp_path_factory):
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-    with spark_context(shop.settings_of("/nowhere", scoring=HERE), "tests"):
+    with spark_context(shop.settings_of(tmp_path_factory.mktemp("home"), scoring=HERE), "tests"):
         yield
 
 
