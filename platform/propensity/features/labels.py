@@ -31,6 +31,7 @@ from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.connection import lake_connection
 from propensity.warehouse.lake import Lake
+from propensity.warehouse.publications import row_count
 from propensity.warehouse.regions import local_days_later
 from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
 
@@ -222,7 +223,7 @@ def _record(
             if run_id in known:
                 continue
             directory = lake.run_directory(columns.CATEGORY_LABELS, settings.region, run_id, as_of)
-            known[run_id] = sum(pq.read_metadata(file).num_rows for file in directory.glob("*.parquet"))
+            known[run_id] = row_count(directory)
             end = label_window_end(settings, as_of)
             record_run(
                 session,

@@ -17,7 +17,6 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.errors import MissingSnapshotError
@@ -37,6 +36,7 @@ from propensity.warehouse.catalogue_session import catalogue_session
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.connection import lake_connection
 from propensity.warehouse.lake import Lake
+from propensity.warehouse.publications import row_count
 from propensity.warehouse.runs import RunRecord, fingerprint, list_runs, record_run
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ def _record(settings: Settings, lake: Lake, runs: dict[datetime, str], seconds: 
     new = {as_of: run_id for as_of, run_id in runs.items() if run_id not in known}
     for as_of, run_id in new.items():
         directory = lake.run_directory(columns.feature_view("profile"), settings.region, run_id, as_of)
-        known[run_id] = sum(pq.read_metadata(file).num_rows for file in directory.glob("*.parquet"))
+        known[run_id] = row_count(directory)
     if new:
         with catalogue_session(settings) as session:
             for as_of, run_id in new.items():

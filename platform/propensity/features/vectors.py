@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -86,6 +86,13 @@ def csr_from_lists(
     matrix.indices = indices.astype(kind, copy=False)
     matrix.data = values
     return matrix
+
+
+def lists_from_matrix(matrix: npt.NDArray[Any]) -> pa.ListArray:
+    """Return a matrix, (n_rows, width), as a list per row, of its type; one in C order is not copied."""
+    count, width = matrix.shape
+    offsets = np.arange(0, count * width + 1, max(width, 1), dtype=np.int32)[: count + 1]
+    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()))
 
 
 def _is_part(name: str, column: str) -> bool:

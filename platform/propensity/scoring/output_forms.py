@@ -25,6 +25,7 @@ from propensity.columns import (
 )
 from propensity.compiled import compiled
 from propensity.errors import SettingsError
+from propensity.features.vectors import lists_from_matrix
 from propensity.warehouse.schemas import ABOVE_FIELDS, COMPACT_CLASS_FIELD, COMPACT_FIELD, COMPACT_STEPS
 
 if TYPE_CHECKING:
@@ -238,16 +239,10 @@ def _write_above(scores: Floats, threshold: np.float32, positions: Index, values
 
 def _vectors(values: npt.NDArray[Any], first: str, higher: str) -> Columns:
     """Return (n_rows, K - 1, N) values as lists: those of k = 1, and, where there are more, the others together."""
-    found = {first: lists(values[:, 0])}
+    found = {first: lists_from_matrix(values[:, 0])}
     if values.shape[1] > 1:
-        found[higher] = lists(values[:, 1:].reshape(len(values), (values.shape[1] - 1) * values.shape[2]))
+        found[higher] = lists_from_matrix(values[:, 1:].reshape(len(values), (values.shape[1] - 1) * values.shape[2]))
     return found
-
-
-def lists(matrix: npt.NDArray[Any]) -> pa.ListArray:
-    """Return a matrix as a list per row, of its type."""
-    offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()))
 
 
 def _none(n_classes: int) -> list[pa.Field]:

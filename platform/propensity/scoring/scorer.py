@@ -7,6 +7,7 @@ number of threads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,9 +16,9 @@ import pyarrow as pa
 
 from propensity.columns import CUSTOMER_ID, EVENT_TIMESTAMP, TOP_CATEGORIES, TOP_PROPENSITIES
 from propensity.errors import InputError
-from propensity.features.vectors import csr_from_lists, list_pairs
+from propensity.features.vectors import csr_from_lists, list_pairs, lists_from_matrix
 from propensity.models.artifact import read_artifact
-from propensity.scoring.output_forms import FULL, OutputForm, lists
+from propensity.scoring.output_forms import FULL, OutputForm
 from propensity.scoring.top_categories import highest
 
 if TYPE_CHECKING:
@@ -124,24 +125,20 @@ class Scorer:
         top = np.empty((batch.num_rows, self._top_k), np.int64)
         top_scores = np.empty(top.shape, np.float32)
 
-        def take(start: int, scores: npt.NDArray[np.float32]) -> None:
-            here = slice(start, start + len(scores))
+        def take(first: int, start: int, scores: npt.NDArray[np.float32]) -> None:
+            here = slice(first + start, first + start + len(scores))
             top[here] = highest(scores[:, 0], self._top_k)
             top_scores[here] = np.take_along_axis(scores[:, 0], top[here], axis=1)
-            kept.take(start, scores)
+            kept.take(here.start, scores)
 
         as_of_position = np.zeros(batch.num_rows, np.int32)
         for chunk, rows in self._encoded(features):
-
-            def taken(start: int, scores: npt.NDArray[np.float32], first: int = chunk.start) -> None:
-                take(first + start, scores)
-
             self._forward.hand_on_probabilities(
                 rows,
                 self._prior,
                 as_of_position[chunk],
                 self.model.calibration,
-                taken,
+                partial(take, chunk.start),
                 None if kept.full is None else kept.full[chunk],
                 self._threads,
             )
@@ -149,8 +146,8 @@ class Scorer:
             CUSTOMER_ID: batch.column(CUSTOMER_ID),
             EVENT_TIMESTAMP: batch.column(EVENT_TIMESTAMP),
             **kept.columns(),
-            TOP_CATEGORIES: lists(self.category_index[top]),
-            TOP_PROPENSITIES: lists(top_scores),
+            TOP_CATEGORIES: lists_from_matrix(self.category_index[top]),
+            TOP_PROPENSITIES: lists_from_matrix(top_scores),
         }
         return pa.RecordBatch.from_pydict(columns)
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.errors import InputError, MissingSnapshotError, SettingsError
+from propensity.features.vectors import lists_from_matrix
 from propensity.progress import Progress, silent
 from propensity.simulation.propensities import EVENT_TYPES, Window, truth_of_chunk
 from propensity.simulation.service import simulated_population, start_of
@@ -216,16 +217,10 @@ def _schema(settings: Settings) -> pa.Schema:
 
 def _rows(customer_id: npt.NDArray[np.str_], at_least: npt.NDArray[np.float32]) -> pa.Table:
     """Return customers and lists; `at_least` is (n_customers, K - 1, n_categories)."""
-    rows = {columns.CUSTOMER_ID: pa.array(customer_id), columns.PROPENSITIES: _lists(at_least[:, 0])}
+    rows = {columns.CUSTOMER_ID: pa.array(customer_id), columns.PROPENSITIES: lists_from_matrix(at_least[:, 0])}
     if at_least.shape[1] > 1:
-        rows[columns.CLASS_PROPENSITIES] = _lists(at_least[:, 1:].reshape(len(at_least), -1))
+        rows[columns.CLASS_PROPENSITIES] = lists_from_matrix(at_least[:, 1:].reshape(len(at_least), -1))
     return pa.table(rows)
-
-
-def _lists(matrix: npt.NDArray[np.float32]) -> pa.ListArray:
-    count, width = matrix.shape
-    offsets = np.arange(0, count * width + 1, max(width, 1), dtype=np.int32)[: count + 1]
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.ravel()))
 
 
 def _with_constants(rows: pa.Table, region: str, run_id: str, as_of: datetime, schema: pa.Schema) -> pa.Table:
