@@ -19,7 +19,7 @@ from propensity.errors import InputError
 from propensity.features.vectors import csr_from_lists, list_pairs, lists_from_matrix
 from propensity.models.artifact import read_artifact
 from propensity.scoring.output_forms import FULL, OutputForm
-from propensity.scoring.top_categories import highest
+from propensity.scoring.top_categories import write_highest
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -122,13 +122,12 @@ class Scorer:
             raise InputError(f"No feature vectors. Existing columns: {', '.join(batch.schema.names)}")
         features = csr_from_lists(pairs, self.model.encoder.n_features)
         kept = form.keep(batch.num_rows, self.model.n_classes, self.category_index)
-        top = np.empty((batch.num_rows, self._top_k), np.int64)
+        top = np.empty((batch.num_rows, self._top_k), np.int32)
         top_scores = np.empty(top.shape, np.float32)
 
         def take(first: int, start: int, scores: npt.NDArray[np.float32]) -> None:
             here = slice(first + start, first + start + len(scores))
-            top[here] = highest(scores[:, 0], self._top_k)
-            top_scores[here] = np.take_along_axis(scores[:, 0], top[here], axis=1)
+            write_highest(scores[:, 0], top[here], top_scores[here])
             kept.take(here.start, scores)
 
         as_of_position = np.zeros(batch.num_rows, np.int32)

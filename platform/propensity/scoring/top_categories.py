@@ -1,8 +1,12 @@
-"""The highest scores of each row, in one pass over them: sorting or partitioning takes longer than scoring itself."""
+"""The highest scores of each row: sorting or partitioning takes longer than scoring itself.
+
+Which scores are among the highest can't be foreseen, so a branch on it is guessed wrong, which costs more than the
+comparison. Long rows therefore go through loops without one, which the compiler turns into the processor's vectors.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -11,30 +15,111 @@ from propensity.compiled import compiled
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    Floats = npt.NDArray[np.float32]
+    Ints = npt.NDArray[np.int32]
 
-def highest(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    """Return the positions of each row's k highest scores, (n, k), highest first, equals by rising position.
+LANES: Final = np.uint64(64)
+"""A long row is dealt out to as many lanes. Unsigned: a sum of unsigned numbers is no index from the end, and only
+without that case does the compiler use vectors."""
+MOST_IN_LANES: Final = 24
+"""For more of the highest than this many, too many lanes would have one."""
+FEWEST_SCORES: Final = 256
+"""In a row that is worth dealing out."""
+MOST_RANKED: Final = 128
+"""Scores that are compared each with each; where more are equal, they are inserted one by one."""
+
+
+def write_highest(scores: Floats, positions: Ints, values: Floats) -> None:
+    """Write the k highest scores of each row and where they are, highest first, equals by rising position.
 
     Args:
-        scores: float32, (n, N).
-        k: From 1 to N.
+        scores: float32, finite, (n, N).
+        positions: int32, (n, k), k from 1 to N; overwritten.
+        values: float32, (n, k); overwritten.
     """
-    found = np.empty((len(scores), k), np.int64)
-    _write_highest(scores, found)
-    return found
+    if positions.shape[1] <= MOST_IN_LANES and scores.shape[1] >= FEWEST_SCORES:
+        _write_by_lanes(scores, positions, values)
+    else:
+        _write_by_insertion(scores, positions, values)
 
 
 @compiled
-def _write_highest(scores: npt.NDArray[np.float32], found: npt.NDArray[np.int64]) -> None:
-    k = found.shape[1]
-    best = np.empty(k, scores.dtype)  # falling
+def _insert(score: np.float32, at: int, row: int, held: int, positions: Ints, values: Floats) -> int:
+    """Put a score behind those of the row's first `held` that are at least as high; return how many there are then."""
+    k = positions.shape[1]
+    if held == k and score <= values[row, k - 1]:
+        return held
+    place = min(held, k - 1)
+    while place > 0 and score > values[row, place - 1]:
+        values[row, place], positions[row, place] = values[row, place - 1], positions[row, place - 1]
+        place -= 1
+    values[row, place], positions[row, place] = score, at
+    return min(held + 1, k)
+
+
+@compiled
+def _write_by_insertion(scores: Floats, positions: Ints, values: Floats) -> None:
     for row in range(scores.shape[0]):
+        held = 0
         for n in range(scores.shape[1]):
-            value = scores[row, n]
-            if n >= k and value <= best[k - 1]:
-                continue
-            place = min(n, k - 1)
-            while place > 0 and value > best[place - 1]:
-                best[place], found[row, place] = best[place - 1], found[row, place - 1]
-                place -= 1
-            best[place], found[row, place] = value, n
+            held = _insert(scores[row, n], n, row, held, positions, values)
+
+
+@compiled
+def _write_by_lanes(scores: Floats, positions: Ints, values: Floats) -> None:
+    """Do it by the highest score of each lane.
+
+    k lanes have a score that is at least the k-th highest of these, `least`, so the k highest of all are among the
+    scores that are at least `least`: few more than k, all in lanes whose highest is. They are ranked by how many are
+    ahead of each.
+    """
+    k, width = positions.shape[1], np.uint64(scores.shape[1])
+    whole = width // LANES * LANES
+    lane, ahead_of_lane = np.empty(LANES, scores.dtype), np.empty(LANES, np.int32)
+    # One too many: what doesn't count is written and then written over.
+    chosen = np.empty(LANES + np.uint64(1), np.uint64)
+    value, at = np.empty(width + np.uint64(1), scores.dtype), np.empty(width + np.uint64(1), np.int32)
+    ahead = np.empty(MOST_RANKED, np.int32)
+    for row in range(scores.shape[0]):
+        for j in range(LANES):
+            lane[j] = scores[row, j]
+        for start in range(LANES, whole, LANES):
+            for j in range(LANES):
+                own = scores[row, start + j]
+                lane[j] = own if own > lane[j] else lane[j]
+        for n in range(whole, width):
+            own = scores[row, n]
+            lane[n - whole] = own if own > lane[n - whole] else lane[n - whole]
+
+        ahead_of_lane[:] = 0
+        for i in range(LANES):
+            own = lane[i]
+            for j in range(LANES):
+                ahead_of_lane[j] += np.int32(own > lane[j])
+        least, n_chosen = np.float32(np.inf), np.uint64(0)
+        for j in range(LANES):
+            is_high = ahead_of_lane[j] < k
+            own = lane[j] if is_high else np.float32(np.inf)
+            least = own if own < least else least
+            chosen[n_chosen] = j
+            n_chosen += np.uint64(is_high)
+
+        n_found = np.uint64(0)
+        for i in range(n_chosen):
+            for n in range(chosen[i], width, LANES):
+                own = scores[row, n]
+                value[n_found], at[n_found] = own, n
+                n_found += np.uint64(own >= least)
+        if n_found > MOST_RANKED:
+            held = 0
+            for n in range(scores.shape[1]):
+                held = _insert(scores[row, n], n, row, held, positions, values)
+            continue
+        ahead[:n_found] = 0
+        for i in range(n_found):
+            own, own_at = value[i], at[i]
+            for j in range(n_found):
+                ahead[j] += np.int32(own > value[j]) + np.int32((own == value[j]) & (own_at < at[j]))
+        for i in range(n_found):
+            if ahead[i] < k:
+                positions[row, ahead[i]], values[row, ahead[i]] = at[i], value[i]
