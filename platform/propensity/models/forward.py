@@ -61,7 +61,7 @@ class Workspace:
 
     Attributes:
         layers: Hidden layers of the deep part, each (ROW_BLOCK, width).
-        margins: (ROW_BLOCK, K - 1, N).
+        margins: (ROW_BLOCK, K - 1, N), for a net whose margins are added to another's.
         customer: Customers' own signals, (ROW_BLOCK, n_customer_signals).
         context: (ROW_BLOCK, n_context).
         of_row: What a row adds to its pairs' first layer, (ROW_BLOCK, h1).
@@ -114,9 +114,12 @@ class FeedForward:
         found: Array = prior[:, None, :] * self._prior_scale[:, None] + self._head_bias
         return found
 
-    def margins(self, block: Block, space: Workspace) -> Array:
-        """Return a block's margins less their base, (ROW_BLOCK, K - 1, N); those beyond its rows mean nothing."""
-        return self._head(self._deep(block, space), space)
+    def write_margins(self, block: Block, space: Workspace, out: Array) -> None:
+        """Write a block's margins less their base to `out`, (ROW_BLOCK, K - 1, N).
+
+        Those beyond the block's rows mean nothing.
+        """
+        self._write_head(self._deep(block, space), out)
 
     def _deep(self, block: Block, space: Workspace) -> Array:
         """Return the last hidden layer, (ROW_BLOCK, hidden[-1])."""
@@ -132,9 +135,8 @@ class FeedForward:
             flow = out
         return flow
 
-    def _head(self, hidden: Array, space: Workspace) -> Array:
-        np.matmul(hidden, self._head_weight, out=space.margins.reshape(ROW_BLOCK, -1))
-        return space.margins
+    def _write_head(self, hidden: Array, out: Array) -> None:
+        np.matmul(hidden, self._head_weight, out=out.reshape(ROW_BLOCK, -1))
 
     def _widths(self) -> list[int]:
         return [len(self._input_bias), *(len(bias) for _, bias in self._hidden)]
@@ -172,20 +174,23 @@ class CategoryAligned(FeedForward):
         widths = len(self._of_customer), len(self._of_context), len(self._of_signals)
         return Workspace(self._widths(), self.shape, *widths, pair_hidden)
 
-    def margins(self, block: Block, space: Workspace) -> Array:
-        """Return a block's margins less their base, (ROW_BLOCK, K - 1, N); those beyond its rows mean nothing."""
+    def write_margins(self, block: Block, space: Workspace, out: Array) -> None:
+        """Write a block's margins less their base to `out`, (ROW_BLOCK, K - 1, N).
+
+        Those beyond the block's rows mean nothing.
+        """
         hidden = self._deep(block, space)
         if not block.pairs:
-            return self._head(hidden, space)
+            self._write_head(hidden, out)
+            return
         own = self._own(block, hidden, space)
-        margins = self._head(hidden, space)
+        self._write_head(hidden, out)
         rows, start, stop = block.rows, block.start, block.stop
-        kernels.keep_pairs(margins, rows.pair_indptr, rows.pair_position, own, start, stop)
+        kernels.keep_pairs(out, rows.pair_indptr, rows.pair_position, own, start, stop)
         if self._cross_weight is not None:
-            cross, flat = rows.cross, margins.reshape(ROW_BLOCK, -1)
+            cross, flat = rows.cross, out.reshape(ROW_BLOCK, -1)
             add_product(cross.indptr, cross.indices, cross.data, self._cross_weight, flat, start, stop, start)
-        kernels.put_pairs(margins, rows.pair_indptr, rows.pair_position, own, start, stop)
-        return margins
+        kernels.put_pairs(out, rows.pair_indptr, rows.pair_position, own, start, stop)
 
     def _own(self, block: Block, hidden: Array, space: Workspace) -> Array:
         """Return what the seen pairs' own history adds to their margins, (n_pairs, K - 1)."""

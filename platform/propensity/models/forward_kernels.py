@@ -118,14 +118,14 @@ def put_pairs(margins: Floats, indptr: Longs, position: Ints, own: Floats, low: 
 def add_margins(
     margins: Floats, base: Floats, as_of: Ints, share: np.float32, before: int, out: Floats, low: int, high: int
 ) -> None:
-    """Write share * (margins + base) of rows `low` to `high` to `out`.
+    """Add share * (margins + base) of rows `low` to `high` to `out`.
 
     Args:
-        margins: (n_rows or more, K - 1, N).
+        margins: (n_rows or more, K - 1, N); not read where `before` is 0.
         base: What margins begin with, (n_as_of, K - 1, N).
         as_of: Rows' positions in it.
         share: Of a net in the mean.
-        before: Nets that `out` has already; their shares are added to.
+        before: Nets that `out` has already. With none `out` holds this one's margins, as its last product wrote them.
         out: (n_rows, K - 1, N).
         low: First row.
         high: Row after the last.
@@ -138,7 +138,7 @@ def add_margins(
                     out[row, k, n] += share * (margins[row, k, n] + base[a, k, n])
             else:
                 for n in range(out.shape[2]):
-                    out[row, k, n] = share * (margins[row, k, n] + base[a, k, n])
+                    out[row, k, n] = share * (out[row, k, n] + base[a, k, n])
 
 
 @compiled

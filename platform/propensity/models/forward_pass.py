@@ -130,19 +130,26 @@ class ForwardPass:
 
         def worker() -> Callable[[int], None]:
             space = self._members[0].workspace()
-            passing = np.empty((ROW_BLOCK, *self.shape), np.float32) if out is None else out[:0]
+            block_of_own = np.empty((ROW_BLOCK, *self.shape), np.float32)
 
             def write(number: int) -> None:
                 start, stop = number * ROW_BLOCK, min((number + 1) * ROW_BLOCK, len(rows))
                 block = Block(rows, prior, as_of_position, start, stop)
-                own = passing[: stop - start] if out is None else out[start:stop]
+                # A product has one shape, so a block that isn't full doesn't fit into what is left of `out`.
+                in_place = out is not None and stop - start == ROW_BLOCK
+                whole = out[start:stop] if out is not None and in_place else block_of_own
+                own = whole[: stop - start]
                 as_of, indptr = as_of_position[start:stop], rows.pair_indptr[start : stop + 1]
                 for net, (member, base) in enumerate(zip(self._members, bases, strict=True)):
-                    added = member.margins(block, space), base, as_of, share, net, own
+                    margins = whole if net == 0 else space.margins
+                    member.write_margins(block, space, margins)
+                    added = margins, base, as_of, share, net, own
                     if curve is None or net < last:
                         kernels.add_margins(*added, 0, stop - start)
                     else:
                         kernels.add_and_reach(*added, *curve, indptr, rows.pair_position)
+                if out is not None and not in_place:
+                    out[start:stop] = own
                 if take is not None:
                     take(start, own)
 
