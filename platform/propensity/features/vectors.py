@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
 from propensity.columns import INDICES, VALUES
+from propensity.compiled import compiled
 from propensity.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,9 +73,8 @@ def csr_from_lists(
         indices, values = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], np.float32)
         free = indptr[:-1].copy()
         for part_lengths, part_indices, part_values in parts:
-            place = np.arange(len(part_indices)) + np.repeat(free - _indptr(part_lengths)[:-1], part_lengths)
-            indices[place], values[place] = part_indices, part_values
-            free += part_lengths
+            if len(part_indices):
+                _write_lists(part_lengths, part_indices, part_values, free, indices, values)
     keep = indices < n_features
     if not keep.all():
         indptr = _indptr(keep)[indptr]
@@ -123,6 +123,24 @@ def _part(
     if not np.isfinite(value).all():
         raise InputError(f"Feature vector {number}: a value isn't a finite number.")
     return lengths, index, value
+
+
+@compiled
+def _write_lists(
+    lengths: npt.NDArray[np.int64],
+    part_indices: npt.NDArray[np.int32],
+    part_values: npt.NDArray[np.float32],
+    free: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.int32],
+    values: npt.NDArray[np.float32],
+) -> None:
+    """Write each row's list to its first place that is free, and say which is free after it."""
+    entry = 0
+    for row in range(len(lengths)):
+        for place in range(free[row], free[row] + lengths[row]):
+            indices[place], values[place] = part_indices[entry], part_values[entry]
+            entry += 1
+        free[row] += lengths[row]
 
 
 def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -89,8 +89,8 @@ class Encoder:
         """
         features = _within(features, self.n_features)
         values = squash(features.data)
-        deep = select(features, self.feature_column, values, max(self.n_columns, 1))  # a net needs an input
-        deep.data /= self.column_scale[deep.indices]
+        scale = self.column_scale if self.n_columns else np.ones(1, np.float32)  # a net needs an input
+        deep = select(features, self.feature_column, values, len(scale), scale)
         indptr, position, signals = seen_pairs(
             features,
             values,
@@ -229,10 +229,12 @@ def seen_pairs(
         (pair_indptr, pair_position, pair_signals) of EncodedRows, signals as given in `values`.
     """
     n_signals = int(feature_signal.max(initial=-1)) + 1
+    if n_signals == 0:
+        return np.zeros(features.shape[0] + 1, np.int64), np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
     slot = np.where(feature_signal >= 0, feature_position * n_signals + feature_signal, -1)
     picked = select(features, slot, values, n_categories * n_signals)
     picked.sort_indices()
-    position = picked.indices // max(n_signals, 1)
+    position = picked.indices // n_signals
     first = np.ones(len(position), bool)
     first[1:] = position[1:] != position[:-1]
     starts = picked.indptr[:-1]
