@@ -17,7 +17,7 @@ from bench_training_scale import csr, zipf
 
 from propensity import columns
 from propensity.features.dictionary import FeatureDictionary
-from propensity.features.snapshot_rows import ROW_GROUP_ROWS
+from propensity.features.snapshot_rows import ROW_GROUP_ROWS, feature_writer
 from propensity.models.artifact import TrainingFacts, read_artifact, write_artifact
 from propensity.models.calibration import Calibration
 from propensity.models.encoding import Encoder
@@ -124,9 +124,7 @@ def write_snapshot(settings: Settings, customers: int, categories: int, row_grou
         table = columns.feature_view(family)
         with (
             lake.new_run(table, settings.region, SNAPSHOT, AS_OF) as directory,
-            pq.ParquetWriter(
-                directory / "part-0.parquet", FEATURE_SCHEMA, compression="zstd", compression_level=1
-            ) as writer,
+            feature_writer(directory / "part-0.parquet") as writer,
         ):
             for first in range(0, customers, CHUNK):
                 n = min(CHUNK, customers - first)
