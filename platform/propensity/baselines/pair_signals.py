@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from propensity.errors import InputError
-from propensity.models.encoding import log_odds, seen_pairs
+from propensity.models.encoding import log_odds
+from propensity.models.seen_pairs import seen_pairs
 
 if TYPE_CHECKING:
     import numpy.typing as npt

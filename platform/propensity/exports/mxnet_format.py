@@ -22,7 +22,8 @@ from propensity.exports.mxnet_symbol import (
     symbol_of,
 )
 from propensity.exports.signature import POPULARITY, output_tensors
-from propensity.models.encoding import ENCODER_JSON, ENCODER_TABLE, customer_matrix, seen_pairs, squash
+from propensity.models.encoding import ENCODER_JSON, ENCODER_TABLE, customer_matrix, squash
+from propensity.models.seen_pairs import seen_pairs
 from propensity.training.mxnet_runtime import mx
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from propensity.errors import ArtifactError
 from propensity.models.encoded_rows import EncodedRows
+from propensity.models.seen_pairs import seen_pairs
 from propensity.models.selection import select
 
 if TYPE_CHECKING:
@@ -213,37 +214,6 @@ def log_odds(share: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     clipped = np.clip(share, POPULARITY_FLOOR, 1 - POPULARITY_FLOOR)
     odds: npt.NDArray[np.float32] = (clipped / (1 - clipped)).astype(np.float32)
     return np.log(odds)
-
-
-def seen_pairs(
-    features: csr_matrix,
-    values: npt.NDArray[np.float32],
-    feature_position: npt.NDArray[np.int32],
-    feature_signal: npt.NDArray[np.int32],
-    *,
-    n_categories: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Gather each row's category-aligned signals into one dense line per (row, category) that has any.
-
-    Returns:
-        (pair_indptr, pair_position, pair_signals) of EncodedRows, signals as given in `values`.
-    """
-    n_signals = int(feature_signal.max(initial=-1)) + 1
-    if n_signals == 0:
-        return np.zeros(features.shape[0] + 1, np.int64), np.zeros(0, np.int32), np.zeros((0, 0), np.float32)
-    slot = np.where(feature_signal >= 0, feature_position * n_signals + feature_signal, -1)
-    picked = select(features, slot, values, n_categories * n_signals)
-    picked.sort_indices()
-    position = picked.indices // n_signals
-    first = np.ones(len(position), bool)
-    first[1:] = position[1:] != position[:-1]
-    starts = picked.indptr[:-1]
-    first[starts[starts < len(position)]] = True
-    pair = np.cumsum(first) - 1
-    signals = np.zeros((int(first.sum()), n_signals), np.float32)
-    signals[pair, picked.indices - position * n_signals] = picked.data
-    indptr = np.concatenate(([0], np.cumsum(first)))[picked.indptr].astype(np.int64)
-    return indptr, position[first].astype(np.int32), signals
 
 
 def customer_matrix(
