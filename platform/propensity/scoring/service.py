@@ -178,7 +178,8 @@ def _write(
             features=features,
             sparse_weights=settings.scoring.sparse_weights,
         )
-        parts = parts_of(snapshot_rows(settings, snapshot))
+        parts = parts_of(snapshot_rows(settings, snapshot), job.held_row_bytes)
+        staging.keep(parts)
         if settings.scoring.engine == "spark":
             spark_engine.score_parts(settings, job, artifact.directory, staging, parts, progress)
         else:
