@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import zlib
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from propensity import columns
 from propensity.features.snapshots import Snapshot
 from propensity.features.vectors import lists_from_matrix
 from propensity.scoring.job import ScoringJob
+from propensity.scoring.manifests import Staging
 from propensity.scoring.output_forms import OutputForm
-from propensity.scoring.part_file import now
+from propensity.scoring.part_file import PartFile, now
+from propensity.scoring.parts import Part
 from propensity.scoring.streamed_rows import StreamedRows
 from propensity.scoring.whole_rows import WholeRows
 from tests import shop
@@ -155,17 +158,36 @@ def test_no_customer_makes_a_file_without_rows(tmp_path, job):
     assert found.schema.equals(job.schema)
 
 
-def test_rows_that_come_to_nothing_leave_no_file(tmp_path):
-    file = WholeRows(tmp_path / "file", JOB, 1)
-    file.add(rows_of(JOB, 0, 10), now)
-    file.close()
-    file.close()
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("job", [JOB, dataclasses.replace(JOB, output=OutputForm("top_k"))], ids=["full", "top_k"])
+def test_a_part_that_comes_to_nothing_leaves_no_file(tmp_path, job):
+    staging = Staging(tmp_path)
+    staging.prepare(CREATED)
+    attempts = tmp_path / "attempts"
+    with closing(PartFile(staging, job, Part(0, range(10)))) as file:
+        assert len(list(attempts.iterdir())) == 1  # seen while it is under way
+        if job is JOB:
+            file.add(rows_of(job, 0, 10), now)
+    assert list(attempts.iterdir()) == list(staging.parts.iterdir()) == []
 
 
-def test_what_the_system_refuses_is_an_error_of_its_kind():
+def test_a_part_that_cannot_be_put_in_its_place_leaves_no_file(tmp_path, monkeypatch):
+    staging = Staging(tmp_path)
+    staging.prepare(CREATED)
+    monkeypatch.setattr(Staging, "take", lambda *_, **__: Path("/nowhere").rename("/elsewhere"))
+    with closing(PartFile(staging, JOB, Part(0, range(10)))) as file:
+        file.add(rows_of(JOB, 0, 10), now)
+        with pytest.raises(FileNotFoundError):
+            file.finish(now)
+    assert list((tmp_path / "attempts").iterdir()) == list(staging.parts.iterdir()) == []
+
+
+def test_what_the_system_refuses_is_an_error_of_its_kind(tmp_path):
+    file = WholeRows(tmp_path / "file", OF_THREE_CLASSES, 1)
+    file.add(rows_of(OF_THREE_CLASSES, 0, 10), now)
+    file._path = Path("/dev/full")
     with pytest.raises(OSError, match="No space left on device") as refused:
-        write(Path("/dev/full"), OF_THREE_CLASSES, batches_of(OF_THREE_CLASSES, 10))
+        file.end(now)
+    file.close()
     assert refused.value.errno == errno.ENOSPC
 
 

@@ -78,11 +78,6 @@ class ScoringJob:
         """Rows after which a row group ends, with the batch that reaches them."""
         return max(1, ROW_GROUP_BYTES // (self.output.row_bytes(self.n_categories, self.n_classes) + 8 * self.top_k))
 
-    @property
-    def held_row_bytes(self) -> int:
-        """Bytes of a row that are held until its part is whole, about."""
-        return self.output.row_bytes(self.n_categories, self.n_classes) if self.output.holds_part else 0
-
     @cached_property
     def schema(self) -> pa.Schema:
         """Of the files."""

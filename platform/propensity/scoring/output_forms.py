@@ -116,18 +116,17 @@ class OutputForm:
         return FORMS[self.name].file(path, job, lanes)
 
     @property
-    def holds_part(self) -> bool:
-        """Whether that holds a part until it is whole."""
-        return FORMS[self.name].file.holds_part
-
-    @property
     def writer(self) -> str:
-        """The library it is of."""
+        """The library that does."""
         return FORMS[self.name].file.writer
 
     def row_bytes(self, n_categories: int, n_classes: int) -> int:
         """Return about how many bytes of scores a row has in memory, without its top categories."""
         return FORMS[self.name].value_bytes * n_categories * (n_classes - 1)
+
+    def held_row_bytes(self, n_categories: int, n_classes: int) -> int:
+        """Return how many of them are held until a row's part is whole: all, or 0."""
+        return self.row_bytes(n_categories, n_classes) if FORMS[self.name].file.holds_part else 0
 
 
 @dataclass(frozen=True)

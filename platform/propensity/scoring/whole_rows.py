@@ -36,7 +36,11 @@ class WholeRows:
     writer: ClassVar[str] = "polars"
 
     def __init__(self, path: Path, job: ScoringJob, lanes: int) -> None:
-        """Begin; the file comes with `end`."""
+        """Open a new file.
+
+        Side effects: creates it. It is empty until `end`, and shows what is under way.
+        """
+        self._file = path.open("xb")
         self._path, self._schema, self._lanes = path, job.schema, lanes
         batch_bytes = job.batch_rows * job.output.row_bytes(job.n_categories, job.n_classes)
         self._row_group_rows = job.batch_rows * max(1, ROW_GROUP_BYTES // batch_bytes)
@@ -77,8 +81,9 @@ class WholeRows:
         """Nothing is written before all of it is."""
 
     def close(self) -> None:
-        """Let go of rows that came to nothing."""
+        """Close the file and let go of rows that came to nothing."""
         self._held = []
+        self._file.close()
 
     def written(self) -> Written:
         """Sum the file, while the kernel still has it in memory."""
