@@ -38,6 +38,7 @@ FRAMEWORKS = {
     "mxnet": "training/mxnet_runtime.py",
     "onnx": "exports/onnx_package.py",
     "onnxruntime": "exports/onnx_package.py",
+    "polars": "scoring/whole_rows.py",
     "pyspark": "spark_session.py",
     "torch": None,
 }
@@ -146,6 +147,12 @@ def test_the_package_never_imports_the_repository():
 
 def test_without_training_nothing_imports_mxnet():
     code = "import sys, propensity.api, propensity.cli; print('mxnet' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_only_what_scores_full_vectors_imports_polars():
+    code = "import sys, propensity.api, propensity.cli, propensity.scoring.service; print('polars' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

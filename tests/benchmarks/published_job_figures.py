@@ -31,13 +31,15 @@ def written(given: Given, samples: list[Sample], opened: Opening, disk: float) -
 
 def works(given: Given, last: Sample, lines: dict[str, Line], opened: Opening) -> dict[str, Work]:
     """Return the job in each output form."""
-    from propensity.scoring.parts import parts_of  # noqa: PLC0415 - callers that measure stay small
+    from propensity.scoring.output_forms import OutputForm  # noqa: PLC0415 - callers that measure stay small
+    from propensity.scoring.parts import parts_of  # noqa: PLC0415
 
-    parts = parts_of(given["job_customers"])
+    held = {form: OutputForm(form).held_row_bytes(given["categories"], 2) for form in FORMS}
+    parts = {form: parts_of(given["job_customers"], held[form]) for form in FORMS}
     return {
         form: Work(
-            parts=len(parts),
-            part_rows=len(parts[0].rows),
+            parts=len(parts[form]),
+            part_rows=len(parts[form][0].rows),
             row_seconds=line.each,
             part_seconds=opened.snapshot["again"],
             once_seconds=max(line.once, opened.model["seconds"]) + opened.snapshot["once"],
@@ -96,9 +98,10 @@ def measured(given: Given, samples: list[Sample], lines: dict[str, Line], opened
 def extrapolated(given: Given, job: dict[str, Work], used: int) -> list[str]:
     """Return what follows for the job, on the `used` cores that were measured and on others."""
     cores, share, works = given["cores"], given["share"], list(job.values())
-    customers, parts = given["job_customers"], works[0].parts
+    customers = given["job_customers"]
     machine = Machines(1, cores, share, given["gigabits"] * 1e9 / 8)
     rows = {
+        "parts": [f"{work.parts:,}" for work in works],
         "core hours": [f"{work.parts * machine.part_seconds(work) / 3600:,.1f}" for work in works],
         "read, GB": [f"{customers * work.read_bytes / 1e9:,.0f}" for work in works],
         "written, GB": [f"{customers * work.written_bytes / 1e9:,.0f}" for work in works],
@@ -124,7 +127,7 @@ def extrapolated(given: Given, job: dict[str, Work], used: int) -> list[str]:
             f"{within}: cores cost": [f"${plan.cost(work, given['core_hour']):,.2f}" for plan, work in plans],
         }
     spark = f"Spark at {share:.0%} of the local engine's rate" if share < 1 else "as if Spark itself took nothing"
-    told = f"{customers:,} customers in {parts:,} parts, {spark} (`--share`)"
+    told = f"{customers:,} customers, {spark} (`--share`)"
     costs = f"{given['gigabits']:g} Gbit/s a machine (`--gigabits`), ${given['core_hour']:.4f} a core hour"
     return [f"**Extrapolated** to {told}, {costs}:", "", *table("for all customers", rows)]
 

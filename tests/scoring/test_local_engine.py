@@ -18,6 +18,7 @@ from propensity.errors import WarehouseError
 from propensity.features.snapshots import find_snapshot
 from propensity.scoring import local_engine, service
 from propensity.scoring.parts import parts_of
+from propensity.warehouse.lake import Lake
 from tests import shop
 from tests.scoring.large_snapshot import (
     CREATED,
@@ -112,6 +113,22 @@ def test_any_number_of_threads_writes_the_same_files(home, undisturbed, monkeypa
     assert published(home) == undisturbed
     assert reports == sorted(set(reports))
     assert reports[-1] == result.run.rows == CUSTOMERS
+
+
+def test_a_run_that_was_split_otherwise_is_scored_anew(home, undisturbed, monkeypatch):
+    """As another version has begun it: with parts that are now others', and parts that are none."""
+    settings = shop.settings_of(home, threads=2, top_k=4)
+    with monkeypatch.context() as before:
+        before.setattr(service, "created_after", lambda _: datetime.fromisoformat(CREATED))
+        before.setattr(service, "parts_of", lambda n_rows, _: parts_of(n_rows, 2**15))
+        before.setattr(Lake, "publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            service.score(settings, as_of_of(settings))
+    left = finished_parts(home)
+    assert len(left) == 15 > len(PARTS)
+    service.score(settings, as_of_of(settings))
+    assert published(home) == undisturbed
+    assert list(home.glob("lake/.unfinished/*")) == []
 
 
 def test_an_error_in_one_lane_stops_the_others(home, monkeypatch):

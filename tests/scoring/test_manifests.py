@@ -10,8 +10,9 @@ import pytest
 from propensity.features.snapshots import Snapshot
 from propensity.scoring.job import ScoringJob
 from propensity.scoring.manifests import Staging
-from propensity.scoring.output_forms import OutputForm
+from propensity.scoring.output_forms import FORMS, OutputForm
 from propensity.scoring.parts import Part
+from propensity.scoring.streamed_rows import StreamedRows
 
 AS_OF = datetime(2024, 8, 1, 4, tzinfo=UTC)
 CREATED = datetime(2024, 8, 2, tzinfo=UTC)
@@ -75,6 +76,14 @@ def test_a_part_of_another_job_is_never_taken(staging, change):
     assert not staging.has(dataclasses.replace(JOB, **change), PART)
 
 
+def test_a_part_of_another_writer_is_never_taken(staging, monkeypatch):
+    monkeypatch.setitem(FORMS, "full", dataclasses.replace(FORMS["full"], file=StreamedRows))
+    take(staging)
+    assert staging.has(JOB, PART)
+    monkeypatch.undo()
+    assert not staging.has(JOB, PART)
+
+
 def test_a_part_of_another_threshold_is_never_taken(staging):
     jobs = [dataclasses.replace(JOB, output=OutputForm("above_threshold", threshold)) for threshold in (0.01, 0.02)]
     take(staging, job=jobs[0])
@@ -86,6 +95,15 @@ def test_a_part_of_other_rows_is_never_taken(staging):
     assert not staging.has(JOB, Part(1, range(8192, 16000)))
     assert not staging.has(JOB, Part(1, range(4096, 12288)))
     assert not staging.has(JOB, Part(2, PART.rows))
+
+
+def test_what_is_no_part_of_the_run_is_not_kept(staging):
+    parts = [Part(number, range(8192 * number, 8192 * (number + 1))) for number in range(4)]
+    for part in parts:
+        take(staging, part=part)
+    staging.keep(parts[:3])
+    assert [staging.has(JOB, part) for part in parts] == [True, True, True, False]
+    assert sorted(file.name for file in staging.parts.iterdir()) == [part.name for part in parts[:3]]
 
 
 @pytest.mark.parametrize("content", [b"score", b"scorex", None])

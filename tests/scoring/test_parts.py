@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from propensity import columns
 from propensity.features.snapshot_reader import READ, _batches, _pieces
-from propensity.scoring.parts import FEWEST_ROWS, MOST_ROWS, parts_of
+from propensity.scoring.parts import (
+    FEWEST_HELD_ROWS,
+    FEWEST_ROWS,
+    MOST_HELD_BYTES,
+    MOST_ROWS,
+    ROUNDED_TO,
+    parts_of,
+)
 
 
 @given(st.integers(0, 3_000_000))
@@ -31,11 +38,31 @@ def test_parts_cover_every_customer_once_in_order(n_rows):
     assert all(size >= FEWEST_ROWS for size in sizes[:-1])
 
 
+@given(st.integers(0, 3_000_000), st.integers(1, 10_000_000))
+def test_parts_that_are_held_weigh_no_more_than_they_may(n_rows, row_bytes):
+    parts = parts_of(n_rows, row_bytes)
+    assert [part.rows.start for part in parts[1:]] == [part.rows.stop for part in parts[:-1]]
+    assert (parts[0].rows.start, parts[-1].rows.stop) == (0, n_rows)
+    most = max(len(part.rows) for part in parts)
+    assert most <= FEWEST_HELD_ROWS or most * row_bytes <= MOST_HELD_BYTES
+    each = {len(part.rows) for part in parts[:-1]}
+    assert all(size % ROUNDED_TO == 0 or ROUNDED_TO % size == 0 for size in each)
+    assert each <= {len(parts_of(n_rows)[0].rows), *(1 << number for number in range(10, 17))}
+
+
 def test_small_and_huge_snapshots():
     assert [len(part.rows) for part in parts_of(0)] == [0]
     assert [len(part.rows) for part in parts_of(80)] == [80]
     assert len(parts_of(1_000_000)) == 31
     assert len(parts_of(300_000_000)) == 4578
+
+
+def test_parts_of_full_vectors():
+    assert [len(parts_of(3_000_000, 4 * n)[0].rows) for n in (12, 301, 1_024, 2_000, 10_000, 100_000)] == [
+        65_536, 65_536, 32_768, 16_384, 2_048, 1_024,
+    ]  # fmt: skip
+    assert len(parts_of(80, 8_000)) == 1
+    assert [len(part.rows) for part in parts_of(20_000, 8_000)] == [8_192, 8_192, 3_616]
 
 
 @pytest.fixture(scope="module")

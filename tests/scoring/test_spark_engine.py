@@ -21,6 +21,7 @@ import pytest
 from propensity.errors import ArtifactError, EngineError, RuntimeMissingError
 from propensity.features.snapshots import find_snapshot
 from propensity.scoring import local_engine, service, spark_engine
+from propensity.scoring.parts import parts_of
 from propensity.scoring_settings import ScoringSettings
 from tests import shop
 from tests.scoring.large_snapshot import (
@@ -90,6 +91,16 @@ def test_a_task_that_was_sent_writes_the_same_parts_and_none_twice(home, undistu
     finally:
         gc.unfreeze()  # a worker's process is frozen for good
     assert published(home) == undisturbed
+
+
+def test_small_parts_share_a_task():
+    held = parts_of(1_000_000, 8_000)
+    assert (len(held), spark_engine.tasks_of(held)) == (62, 31)
+    assert [spark_engine.tasks_of(held[:n]) for n in (1, 2, 9)] == [1, 2, 9]
+    for n_rows in (0, 80, 60_000, 1_000_000):
+        alone = parts_of(n_rows)
+        assert spark_engine.tasks_of(alone) == len(alone)
+        assert spark_engine.tasks_of(alone[:3]) == len(alone[:3])
 
 
 @needs_spark

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
     from propensity.scoring.part_file import PartFile
+    from propensity.scoring.rows_file import Later
 
 
 class Behind:
@@ -30,22 +31,17 @@ class Behind:
             self._last.result()
 
 
-class FlushingBehind(Behind):
-    """Lets a part's file reach the disk as it grows.
+def flushing(later: Later, file: PartFile) -> Later:
+    """Return `later` with a flush of the file after each task, so that it reaches the disk as it grows.
 
     For who has nothing to score while the finished file is flushed: little of it is left then.
     """
 
-    def __init__(self, pool: ThreadPoolExecutor, file: PartFile) -> None:
-        """Give tasks that write to `file` to a pool of one thread."""
-        super().__init__(pool)
-        self._file = file
-
-    def do(self, task: Callable[[], None]) -> None:
-        """As `Behind.do`; flush the file after the task."""
-
+    def do(task: Callable[[], None]) -> None:
         def written() -> None:
             task()
-            self._file.flush()
+            file.flush()
 
-        super().do(written)
+        later(written)
+
+    return do

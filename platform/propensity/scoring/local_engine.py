@@ -46,8 +46,8 @@ def score_parts(
 
     Side effects: files and manifests in the staging directory. After an error those of finished parts are there.
     """
-    lanes = _Lanes(settings, job, scorer, staging, parts, progress)
     n_lanes = min(settings.threads, len(parts))
+    lanes = _Lanes(n_lanes, settings, job, scorer, staging, parts, progress)
     with _one_blas_thread(), ThreadPoolExecutor(n_lanes, thread_name_prefix="scoring") as pool:
         running = [pool.submit(lanes.work) for _ in range(n_lanes)]
         try:
@@ -63,6 +63,7 @@ class _Lanes:
 
     def __init__(
         self,
+        n_lanes: int,
         settings: Settings,
         job: ScoringJob,
         scorer: Scorer,
@@ -70,6 +71,7 @@ class _Lanes:
         parts: Sequence[Part],
         progress: Progress,
     ) -> None:
+        self._n_lanes = n_lanes
         self._settings, self._job, self._scorer, self._staging = settings, job, scorer, staging
         self._left = deque(parts)
         self._total = sum(len(part.rows) for part in parts)
@@ -94,7 +96,7 @@ class _Lanes:
                     self._report(len(part.rows))
                     continue
                 # Left after the writing thread, when nothing is written to it any more.
-                file = files.enter_context(closing(PartFile(self._staging, self._job, part)))
+                file = files.enter_context(closing(PartFile(self._staging, self._job, part, self._n_lanes)))
                 batches = self._job.read(self._settings, part)
                 score_part(self._job, self._scorer, file, batches, later=behind.do, scored_rows=self._report)
             behind.catch_up()

@@ -19,17 +19,16 @@ import uuid
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from zlib import crc32
+from typing import TYPE_CHECKING, Any
 
+from propensity.scoring.sums import crc32_of
 from propensity.warehouse.lake import fsync
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from propensity.scoring.job import ScoringJob
     from propensity.scoring.parts import Part
-
-SUM_BYTES: Final = 2**20
-"""Of a file that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +55,24 @@ class Manifest:
 def described(job: ScoringJob) -> dict[str, str]:
     """Return what a job's files are made of; files of equal jobs have equal bytes."""
     features = {} if job.features is None else {"features_sha256": job.features.sha256}
-    return features | {
-        "region": job.region,
-        "run_id": job.run_id,
-        "created_timestamp": job.created_timestamp.isoformat(),
-        "snapshot": job.snapshot.run_id,
-        "as_of": job.snapshot.as_of.isoformat(),
-        "artifact_sha256": job.artifact_sha256,
-        "model_version": job.model_version,
-        "top_k": str(job.top_k),
-        "output": json.dumps(job.output.described(), sort_keys=True),
-        "sparse_weights": job.sparse_weights,
-    }
+    # Where it could be no other before there was one, it isn't named: what is finished of a run stays so.
+    writer = {} if job.output.writer == "pyarrow" else {"writer": job.output.writer}
+    return (
+        features
+        | writer
+        | {
+            "region": job.region,
+            "run_id": job.run_id,
+            "created_timestamp": job.created_timestamp.isoformat(),
+            "snapshot": job.snapshot.run_id,
+            "as_of": job.snapshot.as_of.isoformat(),
+            "artifact_sha256": job.artifact_sha256,
+            "model_version": job.model_version,
+            "top_k": str(job.top_k),
+            "output": json.dumps(job.output.described(), sort_keys=True),
+            "sparse_weights": job.sparse_weights,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -103,15 +108,23 @@ class Staging:
         """Return whether the part is finished, for this very job, and its file whole. Reads the file. Read-only."""
         try:
             manifest = Manifest(**_read(self._manifest(part)))
-            file = self.parts / part.name
             return (
                 manifest.job == described(job)
                 and (manifest.part, manifest.first_row, manifest.rows) == (part.number, part.rows.start, len(part.rows))
-                and manifest.file_bytes == file.stat().st_size
-                and manifest.file_crc32 == _crc32_of(file)
+                and (manifest.file_bytes, manifest.file_crc32) == crc32_of(self.parts / part.name)
             )
         except (TypeError, FileNotFoundError):
             return False
+
+    def keep(self, parts: Sequence[Part]) -> None:
+        """Keep no file but those of these parts, which are all of the run's.
+
+        Side effects: removes what another version, which splits a snapshot in another way, has finished of the run.
+        """
+        names = {part.name for part in parts}
+        for file in self.parts.iterdir():
+            if file.name not in names:
+                file.unlink()
 
     def attempt(self, part: Part) -> Path:
         """Return a new path for writing the part's file, which no other attempt has."""
@@ -153,14 +166,6 @@ class Staging:
         fsync(writing)
         writing.rename(path)
         fsync(path.parent)
-
-
-def _crc32_of(path: Path) -> int:
-    total = 0
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(SUM_BYTES):
-            total = crc32(block, total)
-    return total
 
 
 def _read(path: Path) -> dict[str, Any]:

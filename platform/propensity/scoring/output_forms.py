@@ -26,11 +26,17 @@ from propensity.columns import (
 from propensity.compiled import compiled
 from propensity.errors import SettingsError
 from propensity.features.vectors import lists_from_matrix
+from propensity.scoring.streamed_rows import StreamedRows
+from propensity.scoring.whole_rows import WholeRows
 from propensity.warehouse.schemas import ABOVE_FIELDS, COMPACT_CLASS_FIELD, COMPACT_FIELD, COMPACT_STEPS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
 
+    from propensity.scoring.job import ScoringJob
+    from propensity.scoring.rows_file import RowsFile
     from propensity.settings import Settings
 
     Columns = dict[str, pa.Array]
@@ -105,18 +111,39 @@ class OutputForm:
         """
         return FORMS[self.name].kept(self, (n_rows, n_classes - 1, len(category_index)), category_index)
 
+    def rows_file(self, path: Path, job: ScoringJob, lanes: int) -> RowsFile:
+        """Return what writes a part's rows; arguments as for `RowsFile`."""
+        return FORMS[self.name].file(path, job, lanes)
+
+    @property
+    def writer(self) -> str:
+        """The library that does."""
+        return FORMS[self.name].file.writer
+
     def row_bytes(self, n_categories: int, n_classes: int) -> int:
         """Return about how many bytes of scores a row has in memory, without its top categories."""
         return FORMS[self.name].value_bytes * n_categories * (n_classes - 1)
 
+    def held_row_bytes(self, n_categories: int, n_classes: int) -> int:
+        """Return how many of them are held until a row's part is whole: all, or 0."""
+        return self.row_bytes(n_categories, n_classes) if FORMS[self.name].file.holds_part else 0
+
 
 @dataclass(frozen=True)
 class _Form:
-    """How a form is made; see OutputForm. `value_bytes` are those of a score that is kept, 0 where few are."""
+    """How a form is made; see OutputForm.
+
+    Attributes:
+        fields: Of its own columns, by the number of classes.
+        kept: Takes the scores.
+        value_bytes: Of a score that is kept, 0 where few are.
+        file: Writes a part. Polars has no dictionaries for whole numbers in lists, which small forms consist of.
+    """
 
     fields: Callable[[int], list[pa.Field]]
     kept: Callable[[OutputForm, Shape, Index], Kept]
     value_bytes: int
+    file: type[RowsFile]
 
 
 class _Full:
@@ -260,10 +287,10 @@ def _compact_fields(n_classes: int) -> list[pa.Field]:
 
 
 FORMS: Final[dict[str, _Form]] = {
-    "full": _Form(_none, _Full, 4),
-    "top_k": _Form(_none, _TopK, 0),
-    "above_threshold": _Form(_above_fields, _Above, 0),
-    "compact": _Form(_compact_fields, _Compact, 2),
+    "full": _Form(_none, _Full, 4, WholeRows),
+    "top_k": _Form(_none, _TopK, 0, StreamedRows),
+    "above_threshold": _Form(_above_fields, _Above, 0, StreamedRows),
+    "compact": _Form(_compact_fields, _Compact, 2, StreamedRows),
 }
 """By the values of the setting `scoring.output`."""
 

@@ -1,6 +1,7 @@
 """How a snapshot is split into parts, which are scored, written and resumed one by one.
 
-The split follows from the number of customers alone, so that every engine, on any machine, makes the same files.
+The split follows from the number of customers and from what a row weighs, so that every engine, on any machine, makes
+the same files.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ MOST_ROWS: Final = 65_536
 """Bounds on a part's rows: a kill costs each core the part it was at, a file is neither tiny nor unwieldy."""
 ROUNDED_TO: Final = 16_384
 """Rows of larger parts are a multiple: a row group of a snapshot, which two parts would both have to read."""
+
+MOST_HELD_BYTES: Final = 134_217_728
+"""Of a part that is held until it is whole, while it has more rows than the fewest."""
+FEWEST_HELD_ROWS: Final = 1_024
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,18 @@ class Part:
         return f"part-{self.number:05d}.parquet"
 
 
-def parts_of(n_rows: int) -> tuple[Part, ...]:
-    """Split `n_rows` customers into parts in their order; none at all make one empty part."""
+def parts_of(n_rows: int, held_row_bytes: int = 0) -> tuple[Part, ...]:
+    """Split customers into parts in their order; none at all make one empty part.
+
+    Args:
+        n_rows: How many customers.
+        held_row_bytes: What a row takes of memory until its part is whole; 0 where parts are written bit by bit.
+    """
     each = min(MOST_ROWS, -(-n_rows // PARTS))
     each = FEWEST_ROWS if each <= FEWEST_ROWS else -(-each // ROUNDED_TO) * ROUNDED_TO
+    if held_row_bytes:
+        # A power of two, so that such a part is some of a snapshot's row groups or an even share of one.
+        fit = 1 << (max(1, MOST_HELD_BYTES // held_row_bytes).bit_length() - 1)
+        each = min(each, max(FEWEST_HELD_ROWS, fit))
     starts = range(0, max(1, n_rows), each)
     return tuple(Part(number, range(start, min(start + each, n_rows))) for number, start in enumerate(starts))

@@ -178,7 +178,9 @@ def _write(
             features=features,
             sparse_weights=settings.scoring.sparse_weights,
         )
-        parts = parts_of(snapshot_rows(settings, snapshot))
+        held = job.output.held_row_bytes(job.n_categories, job.n_classes)
+        parts = parts_of(snapshot_rows(settings, snapshot), held)
+        staging.keep(parts)
         if settings.scoring.engine == "spark":
             spark_engine.score_parts(settings, job, artifact.directory, staging, parts, progress)
         else:

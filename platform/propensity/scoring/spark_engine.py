@@ -1,4 +1,4 @@
-"""Scoring on a Spark cluster: the same parts as the local engine's, each a task of its own, to the same bytes.
+"""Scoring on a Spark cluster: the same parts as the local engine's, a task for each or some, to the same bytes.
 
 A worker opens the model by its path, reads its part of the lake, and stages file and manifest as the local engine does
 (`manifests.Staging`). Spark runs a task again when its worker dies, and runs slow ones twice if told to: attempts write
@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,8 +22,9 @@ from threadpoolctl import ThreadpoolController
 
 from propensity.errors import ArtifactError, EngineError
 from propensity.models.artifact import read_artifact
-from propensity.scoring.behind import FlushingBehind
+from propensity.scoring.behind import Behind, flushing
 from propensity.scoring.part_file import PartFile, score_part
+from propensity.scoring.parts import parts_of
 from propensity.spark_session import spark_context, why_it_stopped
 
 if TYPE_CHECKING:
@@ -73,21 +74,25 @@ class SparkTask:
 
         Side effects: those of `score_part`.
         """
-        for part in parts:
-            # Another attempt may have finished it whose worker died before it could say so.
-            if not self.staging.has(self.job, part):
-                self._score(part)
-            yield part.number
+        these = list(parts)
+        # Another attempt may have finished some whose worker died before it could say so.
+        if missing := [part for part in these if not self.staging.has(self.job, part)]:
+            self._score(missing)
+        yield from (part.number for part in these)
 
-    def _score(self, part: Part) -> None:
+    def _score(self, parts: Sequence[Part]) -> None:
         scorer = _opened(self)
         with (
             ThreadpoolController().limit(limits=1, user_api="blas"),
-            closing(PartFile(self.staging, self.job, part)) as file,
+            ExitStack() as files,
             ThreadPoolExecutor(1, thread_name_prefix="writing") as pool,
         ):
-            behind = FlushingBehind(pool, file)
-            score_part(self.job, scorer, file, self.job.read(self.settings, part), later=behind.do)
+            behind = Behind(pool)
+            for part in parts:
+                # Left after the writing thread, when nothing is written to it any more.
+                file = files.enter_context(closing(PartFile(self.staging, self.job, part)))
+                batches = self.job.read(self.settings, part)
+                score_part(self.job, scorer, file, batches, later=flushing(behind.do, file))
             behind.catch_up()
 
 
@@ -138,20 +143,28 @@ def score_parts(
         return
     with spark_context(settings, f"propensity {job.run_id}", JVM_OPTIONS) as context:
         try:
-            tasks = context.parallelize(missing, len(missing)).mapPartitions(
-                SparkTask(settings, job, artifact, staging)
-            )
+            n_tasks = tasks_of(missing)
+            tasks = context.parallelize(missing, n_tasks).mapPartitions(SparkTask(settings, job, artifact, staging))
             _run(
                 context,
                 job,
                 tasks,
-                lambda ended: progress("scoring", total - left + left * ended // len(missing), total),
+                lambda ended: progress("scoring", total - left + left * ended // n_tasks, total),
             )
         except Exception as error:
             if not type(error).__module__.startswith(("py4j", "pyspark")):
                 raise
             raise EngineError(f"Spark gave up. {_told(error, settings)} {KEPT}") from error
     progress("scoring", total, total)
+
+
+def tasks_of(parts: Sequence[Part]) -> int:
+    """Return how many tasks share the parts.
+
+    Parts that are small because they are held share one: a task costs Spark some hundredths of a second, and while a
+    part of it is flushed the next is scored.
+    """
+    return min(len(parts), len(parts_of(sum(len(part.rows) for part in parts))))
 
 
 def _run(context: Any, job: ScoringJob, tasks: Any, progress: Callable[[int], None]) -> None:

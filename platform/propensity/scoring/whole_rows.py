@@ -1,0 +1,108 @@
+"""Rows of full vectors, written by polars when all of a part are there.
+
+Parquet writes down each value's place in its list. For lists of floats polars does so in a third of pyarrow's time, but
+it has no writer that takes a file's rows bit by bit, so a part is held; `parts` bounds what it weighs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from base64 import b64encode
+from threading import Lock
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import pyarrow as pa
+
+from propensity.scoring.rows_file import Later, Written
+from propensity.scoring.sums import crc32_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from propensity.scoring.job import ScoringJob
+
+ROW_GROUP_BYTES: Final = 16_777_216
+"""Of scores in a row group. One batch of 2,000 categories: rows that come as a row group aren't copied once more."""
+_THREADS: Final = "POLARS_MAX_THREADS"
+_importing: Final = Lock()
+
+
+class WholeRows:
+    """See `rows_file.RowsFile`. Memory is that of the part, and while it is written of a few row groups beside it."""
+
+    holds_part: ClassVar[bool] = True
+    writer: ClassVar[str] = "polars"
+
+    def __init__(self, path: Path, job: ScoringJob, lanes: int) -> None:
+        """Open a new file.
+
+        Side effects: creates it. It is empty until `end`, and shows what is under way.
+        """
+        self._file = path.open("xb")
+        self._path, self._schema, self._lanes = path, job.schema, lanes
+        batch_bytes = job.batch_rows * job.output.row_bytes(job.n_categories, job.n_classes)
+        self._row_group_rows = job.batch_rows * max(1, ROW_GROUP_BYTES // batch_bytes)
+        self._held: list[pa.RecordBatch] = []
+
+    def add(self, rows: pa.RecordBatch, later: Later) -> None:
+        """Hold rows."""
+        del later
+        self._held.append(rows)
+
+    def end(self, later: Later) -> None:
+        """Write the file.
+
+        On this thread: on another one the next part would grow while this one is still held.
+        """
+        del later
+        pl = _polars(self._lanes)
+        rows = pa.Table.from_batches(self._held, self._schema)
+        self._held = []
+        try:
+            pl.from_arrow(rows, rechunk=False).write_parquet(
+                self._path,
+                compression="uncompressed",  # scores have nearly random bits, and the rest is little beside them
+                # Of lists, too: there is one switch for all columns, and readers skip row groups by customer_id's.
+                statistics=True,
+                row_group_size=self._row_group_rows,
+                # Polars' own types are the large ones; Arrow's readers shall find the lake's.
+                metadata={"ARROW:schema": b64encode(self._schema.serialize()).decode()},
+            )
+        except pl.exceptions.ComputeError as error:
+            # What the system refused, such as more of a full disk, comes as text.
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(self._path)) from error
+
+    def flush(self) -> None:
+        """Nothing is written before all of it is."""
+
+    def close(self) -> None:
+        """Close the file and let go of rows that came to nothing."""
+        self._held = []
+        self._file.close()
+
+    def written(self) -> Written:
+        """Sum the file, while the kernel still has it in memory."""
+        return Written(*crc32_of(self._path))
+
+
+def _polars(lanes: int) -> ModuleType:
+    """Return polars.
+
+    Imported with the first file: it takes a quarter of a second, and a forked process must not have its threads. It
+    reads at its import how many of them encode row groups; by default as many as the machine has cores, whatever part
+    of them the user gave us. With one for each lane none waits for another one's.
+    """
+    with _importing:
+        before = os.environ.get(_THREADS)
+        os.environ.setdefault(_THREADS, str(lanes))
+        try:
+            import polars as pl  # noqa: PLC0415
+        finally:
+            if before is None:
+                del os.environ[_THREADS]
+    return pl
