@@ -208,8 +208,7 @@ def _destination(settings: SessionSettings, source: DataSource) -> Path:
     if isinstance(source, DuckDBSource) and source.hive_partitioning:
         raise UnsupportedWriteError(
             f"{source.name!r} is hive-partitioned, and rows don't say which directory of {place} is theirs. "
-            "Write Parquet files into its column=value directories yourself, or point the source at a directory without "
-            "partitions."
+            "Write Parquet files into its column=value directories yourself, or name a directory without partitions."
         )
     if location.has_wildcard(str(place)):
         if location.has_wildcard(str(place.parent)) or not fnmatch("20200101T000000000000Z-0.parquet", place.name):
