@@ -32,10 +32,10 @@ from pathlib import Path
 
 import numpy as np
 import training_step_data as data
+from peer_environment import PEERS, has_torch
 from shape_flags import shape_flags, shape_of
 
 HERE = Path(__file__).resolve().parent
-PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
 CORES = len(os.sched_getaffinity(0))
 PROBABILITIES, REFERENCE = "ours, to probabilities", "MXNet, folded"
 BATCH = 512
@@ -91,11 +91,9 @@ def contenders(cross: int) -> list[Contender]:
     """Return all, ours first; where PyTorch is missing, say so and leave it out."""
     own = (sys.executable, "ours_scorer.py")
     found = [Contender("ours", threads, (*own, "feed_forward", "0", "margins")) for threads in (1, CORES)]
-    if has_torch():
-        torch = (str(PEERS), "peer_torch_scorer.py")
+    torch = (str(PEERS), "peer_torch_scorer.py") if has_torch() else None
+    if torch is not None:
         found += [Contender("PyTorch", threads, (*torch, "margins")) for threads in (1, CORES)]
-    else:
-        print(f"PyTorch is left out: {PEERS} can't import it. Install it where pip finds a CPU build: make bench")
     found += [
         Contender(name, threads, (sys.executable, "peer_mxnet_scorer.py", storage, head), beside=beside)
         for name, storage, head, beside in (
@@ -129,19 +127,13 @@ def contenders(cross: int) -> list[Contender]:
         for name, given in more.items()
         for threads in (1, CORES)
     ]
-    if has_torch():
+    if torch is not None:
         name = "PyTorch, to probabilities"
         found += [
             Contender(name, threads, (*torch, "probabilities"), same_net=False, beside=PROBABILITIES)
             for threads in (1, CORES)
         ]
     return found
-
-
-def has_torch() -> bool:
-    """Return whether the peers' environment is there and has PyTorch."""
-    asked = [str(PEERS), "-c", "import torch"]
-    return PEERS.exists() and subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 Results = dict[Contender, list[dict[str, float]]]

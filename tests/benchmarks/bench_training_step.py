@@ -36,13 +36,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import training_step_data as data
+from peer_environment import PEERS, has_torch
 from shape_flags import positives_of, shape_flags, shape_of
 
 from propensity.training.scaling import Job, zipf_occurrence
 from propensity.training.sparse_linear import OPTIMIZERS
 
 HERE = Path(__file__).resolve().parent
-PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
 CORES = len(os.sched_getaffinity(0))
 THREADS = {
     "1 thread": {"OMP_NUM_THREADS": "1"},
@@ -92,8 +92,6 @@ def ours(name: str, optimizer: str, network: str, cross_signals: int) -> Contend
 def contenders(optimizers: list[str]) -> list[Contender]:
     """Return those of the comparison of optimizers, in turn; where PyTorch is missing, say so and leave it out."""
     torch = has_torch()
-    if not torch:
-        print(f"PyTorch is left out: {PEERS} can't import it. Install it where pip finds a CPU build: make bench")
     found = []
     for optimizer in optimizers:
         found.append(ours(OURS, optimizer, "feed_forward", 0))
@@ -101,12 +99,6 @@ def contenders(optimizers: list[str]) -> list[Contender]:
             found.append(Contender(TORCH, optimizer, (str(PEERS), "peer_torch_step.py")))
         found.append(Contender(MODULE, optimizer, (sys.executable, "peer_mxnet_step.py")))
     return found
-
-
-def has_torch() -> bool:
-    """Return whether the peers' environment is there and has PyTorch."""
-    asked = [str(PEERS), "-c", "import torch"]
-    return PEERS.exists() and subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 def run(interpreter: str, script: str, *arguments: str, threads: str) -> dict[str, float]:
