@@ -92,6 +92,12 @@ def test_help_needs_nothing(call, tmp_path, name):
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_its_name_does_not_depend_on_what_started_it():
+    code = "from propensity.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "models", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: propensity models")
+
+
 def test_help_is_quick():
     """A shell's user waits for it: nothing of Feast, MXNet or pandas is imported."""
     code = "import sys, propensity.cli; print([m for m in ('feast', 'mxnet', 'pandas', 'pyarrow') if m in sys.modules])"

@@ -81,7 +81,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")  # libraries' deprecations are for our tests, not for our users
     before = signal.signal(signal.SIGINT, _stop)
     try:
-        app()
+        app(prog_name="propensity")  # else it would be called what started it, such as `python -m pytest`
     except WarehouseLockedError as error:
         _fail(str(error), EX_TEMPFAIL)
     except PropensityError as error:

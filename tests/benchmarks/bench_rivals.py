@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import rival_matrices
+from peer_environment import PEERS, peers_have
 from scipy.sparse import csr_matrix
 
 from propensity.api import Platform
@@ -42,7 +43,6 @@ from propensity.training.service import examples_at, fit_net
 from propensity.training.training_set import TrainingSet
 
 HERE = Path(__file__).resolve().parent
-PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
 CORES = len(os.sched_getaffinity(0))
 RIVALS = {
     "scikit-learn, one-vs-rest": (sys.executable, "rival_sklearn.py"),
@@ -140,7 +140,7 @@ def fit_ours(platform: Platform, windows: Windows) -> Fitted:
 def fit_rival(name: str, directory: Path) -> Fitted | None:
     """Fit a rival in a process of its own; None, and a line that says so, where it isn't installed."""
     interpreter, script, *more = RIVALS[name]
-    if interpreter == str(PEERS) and not has_pecos():
+    if interpreter == str(PEERS) and not peers_have("pecos.xmc.xlinear.model"):
         print(f"{name} is left out: {PEERS} can't import it. Install it: make bench")
         return None
     command = [interpreter, str(HERE / script), str(directory), name, str(CORES), *more]
@@ -151,12 +151,6 @@ def fit_rival(name: str, directory: Path) -> Fitted | None:
         raise RuntimeError(done.stdout + done.stderr)
     took = json.loads(done.stdout.splitlines()[-1])
     return Fitted(np.load(directory / f"{name}.npy"), took["wall"], took["cpu"])
-
-
-def has_pecos() -> bool:
-    """Return whether the peers' environment is there and has PECOS."""
-    asked = [str(PEERS), "-W", "ignore", "-c", "import pecos.xmc.xlinear.model"]
-    return PEERS.exists() and subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 def figures(windows: Windows, probabilities: npt.NDArray[np.float32]) -> str:

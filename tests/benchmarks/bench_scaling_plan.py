@@ -14,7 +14,6 @@ In seconds: python tests/benchmarks/bench_scaling_plan.py --features 5000 --outp
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import statistics
@@ -25,7 +24,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import training_step_data as data
-from bench_training_step import CORES, HERE, OPTIMIZERS, REPORTED, ours, run
+from bench_training_step import CORES, HERE, REPORTED, job_of, ours, run
+from shape_flags import positives_of, shape_flags, shape_of
 
 from propensity.training.scaling import (
     PLANS,
@@ -40,8 +40,8 @@ from propensity.training.scaling import (
     pulled_bytes,
     sharding_moves_less_up_to,
     speedup,
-    zipf_occurrence,
 )
+from propensity.training.sparse_linear import OPTIMIZERS
 
 GPUS = {
     # float32 without tensor cores, memory, PCIe in one direction; as published for the SXM boards and the T4.
@@ -151,7 +151,7 @@ def print_check(shape: data.Shape, machine: Machine, rounds: int) -> None:
     other = replace(
         shape, outputs=shape.outputs * 3 // 2, batch=shape.batch * 2, non_zeros=max(1, shape.non_zeros // 2)
     )
-    job = Job(zipf_occurrence(other.features, other.non_zeros), other.hidden, other.outputs, ADAM)
+    job = job_of(other, ADAM)
     said, found = machine.seconds(job, other.batch), step(other, rounds)["seconds"]
     print(
         f"\nthe model at {other.non_zeros} a row, {other.outputs:,} outputs, batch {other.batch:,}: "
@@ -203,25 +203,12 @@ def print_epoch(job: Job, measured: Measured, machine: Machine, factor: float, r
 
 def main() -> None:
     """Print the plan."""
-    parser = argparse.ArgumentParser(description="What more machines or a GPU would give a training.")
-    sizes = {"features": 200_000, "non-zeros": 80, "outputs": 2_000, "batch": 1_024, "rounds": 3}
-    for name, default in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default:,}")
-    parser.add_argument("--hidden", type=int, nargs=2, default=(256, 128), help="default: 256 128")
+    parser = shape_flags("What more machines or a GPU would give a training.", batch=1_024)
     parser.add_argument("--factor", type=float, default=8, help="how much faster a large machine is; default: 8")
     given = parser.parse_args()
-    shape = data.Shape(
-        features=given.features,
-        non_zeros=given.non_zeros,
-        hidden=tuple(given.hidden),
-        outputs=given.outputs,
-        batch=given.batch,
-        positives=max(1, min(20, given.outputs // 10)),
-        seen=1,  # the plain net reads none
-        signals=1,
-        steps=data.WARM_UP + REPORTED + 1,
-    )
-    job = Job(zipf_occurrence(shape.features, shape.non_zeros), shape.hidden, shape.outputs, ADAM)
+    steps = data.WARM_UP + REPORTED + 1
+    shape = shape_of(given, batch=given.batch, steps=steps, positives=positives_of(given.outputs))
+    job = job_of(shape, ADAM)
     measured = measure(shape, job, given.rounds)
     print_measured(shape, job, measured)
     machine = measured.machine(job, shape.batch)

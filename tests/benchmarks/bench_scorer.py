@@ -21,7 +21,6 @@ In seconds: python tests/benchmarks/bench_scorer.py --features 5000 --outputs 10
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -30,15 +29,17 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import training_step_data as data
+from peer_environment import PEERS, has_torch
+from shape_flags import shape_flags, shape_of
 
 HERE = Path(__file__).resolve().parent
-PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
 CORES = len(os.sched_getaffinity(0))
 PROBABILITIES, REFERENCE = "ours, to probabilities", "MXNet, folded"
+BATCH = 512
+"""Rows that the data are drawn by; contenders choose their own."""
 AGREE = 1e-5
 """How far margins may lie from MXNet's."""
 
@@ -90,11 +91,9 @@ def contenders(cross: int) -> list[Contender]:
     """Return all, ours first; where PyTorch is missing, say so and leave it out."""
     own = (sys.executable, "ours_scorer.py")
     found = [Contender("ours", threads, (*own, "feed_forward", "0", "margins")) for threads in (1, CORES)]
-    if has_torch():
-        torch = (str(PEERS), "peer_torch_scorer.py")
+    torch = (str(PEERS), "peer_torch_scorer.py") if has_torch() else None
+    if torch is not None:
         found += [Contender("PyTorch", threads, (*torch, "margins")) for threads in (1, CORES)]
-    else:
-        print(f"PyTorch is left out: {PEERS} can't import it. Install it where pip finds a CPU build: make bench")
     found += [
         Contender(name, threads, (sys.executable, "peer_mxnet_scorer.py", storage, head), beside=beside)
         for name, storage, head, beside in (
@@ -128,19 +127,13 @@ def contenders(cross: int) -> list[Contender]:
         for name, given in more.items()
         for threads in (1, CORES)
     ]
-    if has_torch():
+    if torch is not None:
         name = "PyTorch, to probabilities"
         found += [
             Contender(name, threads, (*torch, "probabilities"), same_net=False, beside=PROBABILITIES)
             for threads in (1, CORES)
         ]
     return found
-
-
-def has_torch() -> bool:
-    """Return whether the peers' environment is there and has PyTorch."""
-    asked = [str(PEERS), "-c", "import torch"]
-    return PEERS.exists() and subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 Results = dict[Contender, list[dict[str, float]]]
@@ -169,28 +162,13 @@ def faster(one: list[dict[str, float]], other: list[dict[str, float]]) -> float:
 
 def main() -> None:
     """Print the comparison; fail if the contenders don't compute the same."""
-    parser = argparse.ArgumentParser(description="The scorer's forward pass beside PyTorch, MXNet and ONNX Runtime.")
-    sizes: dict[str, Any] = {
-        "features": 200_000, "non-zeros": 80, "outputs": 2_000, "rows": 16_384, "seen": 40, "signals": 15,
-        "cross": 2, "rounds": 3,
-    }  # fmt: skip
-    for name, default in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default:,}")
-    parser.add_argument("--hidden", type=int, nargs=2, default=(256, 128), help="default: 256 128")
-    given = parser.parse_args()
-    if given.rows % 512:
-        parser.error("--rows must be a multiple of 512")
-    shape = data.Shape(
-        features=given.features,
-        non_zeros=given.non_zeros,
-        hidden=tuple(given.hidden),
-        outputs=given.outputs,
-        batch=512,
-        positives=1,
-        seen=given.seen,
-        signals=given.signals,
-        steps=given.rows // 512,
+    parser = shape_flags(
+        "The scorer's forward pass beside PyTorch, MXNet and ONNX Runtime.", rows=16_384, seen=40, signals=15, cross=2
     )
+    given = parser.parse_args()
+    if given.rows % BATCH:
+        parser.error(f"--rows must be a multiple of {BATCH}")
+    shape = shape_of(given, batch=BATCH, steps=given.rows // BATCH, positives=1, seen=given.seen, signals=given.signals)
     print(
         f"{shape.features:,} features, {shape.non_zeros} a row, {shape.hidden[0]}-{shape.hidden[1]}-{shape.outputs:,}; "
         f"{shape.seen} seen categories, {shape.signals} signals each; {shape.rows:,} rows, {CORES} cores; "

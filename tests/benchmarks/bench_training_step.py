@@ -13,12 +13,9 @@ tries its thread settings and keeps the fastest.
 All draw their first weights from the same distributions and must come to the same mean loss over the first steps.
 
 The roof of a step is the larger of two times, at rates that machine_roof.py measures in the same run, the best of all
-rounds. With B rows of z non-zeros, U distinct columns in a batch, hidden layers h1 and h2, N outputs:
-- arithmetic, at the rate of sgemm at these layers' shapes: 4 B z h1 for the sparse layer (forward and its weight's
-  gradient), 6 B (h1 h2 + h2 N) for the others (forward, weight's gradient, input's gradient);
-- memory, at the bandwidth of a copy (bytes read plus bytes written): the U rows of the input weight and of each of the
-  optimizer's arrays read once and written once, the same for all dense weights; the batch's columns and values read
-  twice, its positive labels once. Activations and gradients are taken to stay in the caches.
+rounds: its arithmetic at the rate of sgemm at these layers' shapes, its memory at the bandwidth of a copy (bytes read
+plus bytes written). Both are counted by `propensity.training.scaling.Job`, whose docstrings have the formulas; the
+columns that a batch touches are counted in the rows drawn.
 
 At last training_step_profile.py says where a step's time goes.
 
@@ -37,14 +34,15 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import training_step_data as data
+from peer_environment import PEERS, has_torch
+from shape_flags import positives_of, shape_flags, shape_of
+
+from propensity.training.scaling import Job, zipf_occurrence
+from propensity.training.sparse_linear import OPTIMIZERS
 
 HERE = Path(__file__).resolve().parent
-PEERS = HERE.parents[1] / ".venv-peers" / "bin" / "python"
-OPTIMIZERS = {"adam": 2, "adagrad": 1, "sgd": 0}
-"""Arrays of the weights' size that each keeps."""
 CORES = len(os.sched_getaffinity(0))
 THREADS = {
     "1 thread": {"OMP_NUM_THREADS": "1"},
@@ -94,8 +92,6 @@ def ours(name: str, optimizer: str, network: str, cross_signals: int) -> Contend
 def contenders(optimizers: list[str]) -> list[Contender]:
     """Return those of the comparison of optimizers, in turn; where PyTorch is missing, say so and leave it out."""
     torch = has_torch()
-    if not torch:
-        print(f"PyTorch is left out: {PEERS} can't import it. Install it where pip finds a CPU build: make bench")
     found = []
     for optimizer in optimizers:
         found.append(ours(OURS, optimizer, "feed_forward", 0))
@@ -103,12 +99,6 @@ def contenders(optimizers: list[str]) -> list[Contender]:
             found.append(Contender(TORCH, optimizer, (str(PEERS), "peer_torch_step.py")))
         found.append(Contender(MODULE, optimizer, (sys.executable, "peer_mxnet_step.py")))
     return found
-
-
-def has_torch() -> bool:
-    """Return whether the peers' environment is there and has PyTorch."""
-    asked = [str(PEERS), "-c", "import torch"]
-    return PEERS.exists() and subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
 
 def run(interpreter: str, script: str, *arguments: str, threads: str) -> dict[str, float]:
@@ -135,6 +125,12 @@ def fastest_threads(contender: Contender, directory: Path) -> str:
     return min(seconds, key=seconds.__getitem__)
 
 
+def job_of(shape: data.Shape, optimizer_arrays: int) -> Job:
+    """Return what the formulas of `propensity.training.scaling` read of a shape."""
+    occurrence = zipf_occurrence(shape.features, shape.non_zeros)
+    return Job(occurrence, shape.hidden, shape.outputs, shape.positives, optimizer_arrays)
+
+
 @dataclass(frozen=True)
 class Roof:
     """The least time of a step, see the module's docstring.
@@ -153,14 +149,11 @@ class Roof:
 
     @classmethod
     def of(cls, shape: data.Shape, touched: float, measured: list[dict[str, float]]) -> Roof:
-        (first, second), batch = shape.hidden, shape.batch
-        dense = first * second + second * shape.outputs
-        non_zeros = batch * shape.non_zeros
-        moving = touched * first + dense + first + second + shape.outputs
-        read = 2 * non_zeros * 2 + batch * shape.positives
+        jobs = {name: job_of(shape, arrays) for name, arrays in OPTIMIZERS.items()}
+        plain = jobs["sgd"]
         return cls(
-            operations=4 * non_zeros * first + 6 * batch * dense,
-            moved={name: 4 * (2 * (1 + arrays) * moving + read) for name, arrays in OPTIMIZERS.items()},
+            operations=plain.sparse_operations(shape.batch) + plain.dense_operations(shape.batch),
+            moved={name: job.moved_bytes(shape.batch, touched) for name, job in jobs.items()},
             flops=max(each["flops"] for each in measured),
             bandwidth=max(each["bytes"] for each in measured),
         )
@@ -261,28 +254,20 @@ def ratio_of(runs: list[dict[str, float]], to: list[dict[str, float]]) -> float:
 
 def main() -> None:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(description="A training step beside PyTorch's and MXNet's Module.")
-    sizes: dict[str, Any] = {
-        "features": 200_000, "non-zeros": 80, "outputs": 2_000, "batch": 1_024, "seen": 40, "signals": 15,
-        "steps": 50, "rounds": 3,
-    }  # fmt: skip
-    for name, default in sizes.items():
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"default: {default:,}")
+    parser = shape_flags(
+        "A training step beside PyTorch's and MXNet's Module.", batch=1_024, seen=40, signals=15, steps=50
+    )
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS), help="default: all")
-    parser.add_argument("--hidden", type=int, nargs=2, default=(256, 128), help="default: 256 128")
     given = parser.parse_args()
     if given.steps % REPORTED:
         parser.error(f"--steps must be a multiple of {REPORTED}")
-    shape = data.Shape(
-        features=given.features,
-        non_zeros=given.non_zeros,
-        hidden=tuple(given.hidden),
-        outputs=given.outputs,
+    shape = shape_of(
+        given,
         batch=given.batch,
-        positives=max(1, min(20, given.outputs // 10)),
+        steps=data.WARM_UP + given.steps + 1,  # an epoch's last step is reported late
+        positives=positives_of(given.outputs),
         seen=given.seen,
         signals=given.signals,
-        steps=data.WARM_UP + given.steps + 1,  # an epoch's last step is reported late
     )
     print(
         f"{shape.features:,} features, {shape.non_zeros} a row, {shape.hidden[0]}-{shape.hidden[1]}-{shape.outputs:,}, "

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +14,22 @@ from propensity.exports.signature import SIGNATURE, read_signature
 from propensity.models.artifact import read_artifact
 from tests import shop
 from tests.training.planted import write
+
+EXPORTER = """
+import sys, time
+from pathlib import Path
+from propensity.exports import onnx_format
+from propensity.exports.service import write_export
+from propensity.models.artifact import read_artifact
+
+def write(directory, artifact):
+    (directory / "half a graph").touch()
+    print("writing", flush=True)
+    time.sleep(600)
+
+onnx_format.write = write
+write_export(read_artifact(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +137,18 @@ def test_a_damaged_artifact_is_not_exported(home, tmp_path):
     with pytest.raises(ArtifactError, match="damaged"):
         Platform(shop.settings_of(home)).export_model(to=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_a_killed_export_left_goes_with_the_next(tmp_path):
+    artifact, place = write(tmp_path / "v1"), tmp_path / "exports"
+    (place / ".mine").mkdir(parents=True)
+    command = [sys.executable, "-c", EXPORTER, str(artifact), str(place / "killed")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as exporter:
+        assert exporter.stdout.readline() == "writing\n"
+        (left,) = place.glob(".propensity-export.*")
+        write_export(read_artifact(artifact), place / "beside")
+        assert (left / "half a graph").exists(), "its owner lives"
+        exporter.kill()
+    assert left.exists()
+    write_export(read_artifact(artifact), place / "next")
+    assert sorted(path.name for path in place.iterdir()) == [".mine", "beside", "next"]

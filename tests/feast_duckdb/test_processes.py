@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -16,7 +17,7 @@ from feast.types import Float64, String
 
 from propensity.feast_duckdb import DuckDBOfflineStore
 
-from .views import config, history, hour, retrieve, source, view
+from .views import UTC_US, config, history, hour, retrieve, source, view, write
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -28,6 +29,22 @@ print("ready", flush=True)
 sys.stdin.readline()
 append_four(Path(sys.argv[1]), 1)
 """
+
+LEFT_OPEN = """
+import os, sys
+from pathlib import Path
+from tests.feast_duckdb.test_processes import stream
+
+os.left_open = stream(Path(sys.argv[1]))  # where it outlives the modules that it needs
+next(os.left_open)
+print("ends", flush=True)
+"""
+
+
+def stream(repo: Path) -> Iterator[pa.RecordBatch]:
+    """Begin a retrieval of more than one batch."""
+    spine = pa.table({"customer_id": ["a"] * 5_000, "event_timestamp": pa.array([hour(4)] * 5_000, UTC_US)})
+    return retrieve(repo, [view(source("rows"))], ["purchases:score"], spine).to_record_batches(2_048)
 
 
 def append_four(repo: Path, writer: int) -> None:
@@ -94,3 +111,10 @@ def test_a_join_larger_than_its_memory_spills(tmp_path: Path) -> None:
     assert spilled > 0
     assert job.to_arrow().column("score").equals(pa.chunked_array([np.arange(rows) * 7 % keys / 2]))
     assert list((tmp_path / "spill").iterdir()) == []
+
+
+def test_a_stream_left_open_ends_quietly_with_the_process(tmp_path: Path) -> None:
+    write(tmp_path / "rows/0.parquet", history(("a", 1, 1, 10)))
+    command = [sys.executable, "-W", "ignore", "-c", LEFT_OPEN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert (done.stdout, done.stderr) == ("ends\n", "")

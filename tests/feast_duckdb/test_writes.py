@@ -125,7 +125,7 @@ def test_refusals(tmp_path: Path) -> None:
     for made, message in (
         (source("*/0.parquet"), "no certain place"),
         (source("rows/part-*.parquet"), "no certain place"),
-        (source("lake", hive_partitioning=True), "hive-partitioned"),
+        (source("lake", hive_partitioning=True), "hive-partitioned.*Write Parquet files into its column=value"),
         (source("s3://bucket/rows/"), "no local path"),
         (source(query="SELECT 1", name="q"), "is a query"),
     ):

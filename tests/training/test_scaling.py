@@ -10,7 +10,7 @@ from propensity.training import scaling
 from propensity.training.mxnet_runtime import mx
 from propensity.training.scaling import Gpu, Job, Machine, Network, zipf_occurrence
 
-JOB = Job(zipf_occurrence(3_000, 20), hidden=(16, 8), outputs=50, optimizer_arrays=2)
+JOB = Job(zipf_occurrence(3_000, 20), hidden=(16, 8), outputs=50, positives=3, optimizer_arrays=2)
 MACHINE = Machine(sparse=2e9, dense=5e9, kvstore=1e9)
 NETWORK = Network(bandwidth=1e9, latency=1e-4)
 ENDLESS = Network(bandwidth=math.inf, latency=0.0)
@@ -71,7 +71,9 @@ def test_arithmetic_and_memory_of_a_step():
     assert JOB.dense_operations(BATCH) == 6 * BATCH * weights
     assert JOB.sparse_operations(BATCH) == pytest.approx(4 * BATCH * 20 * 16)
     held = 3 * 4 * (JOB.n_touched(BATCH) * 16 + weights)  # weights and Adam's two arrays
-    assert JOB.moved_bytes(BATCH) == pytest.approx(2 * held + 2 * 8 * BATCH * 20 + 4 * BATCH * 50)
+    assert JOB.moved_bytes(BATCH) == pytest.approx(2 * held + 2 * 8 * BATCH * 20 + 4 * BATCH * 3)
+    held = 3 * 4 * (700 * 16 + weights)
+    assert JOB.moved_bytes(BATCH, 700) == pytest.approx(2 * held + 2 * 8 * BATCH * 20 + 4 * BATCH * 3)
     seconds = 4 * BATCH * 20 * 16 / 2e9 + 6 * BATCH * weights / 5e9
     assert MACHINE.seconds(JOB, BATCH) == pytest.approx(seconds)
     assert MACHINE.times(4).seconds(JOB, BATCH) == pytest.approx(seconds / 4)

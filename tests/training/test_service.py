@@ -13,6 +13,7 @@ from propensity.errors import TrainingError, UnknownModelError
 from propensity.models.artifact import read_artifact
 from propensity.training import service
 from propensity.training.cutoffs import training_cutoffs
+from propensity.training.planned_training import data_fingerprint, version_of
 from propensity.training.warm_start import models_to_start_from
 from tests import shop
 
@@ -71,7 +72,7 @@ def test_a_training_starts_from_a_previous_model(home):
     (champion,) = platform.models()
     warm = service.train(settings, as_of, from_model=champion.model_version).model
     metadata = read_artifact(warm.artifact).metadata
-    assert warm.model_version != service.version_of(settings, cutoffs, service.data_fingerprint(settings, cutoffs))
+    assert warm.model_version != version_of(settings, cutoffs, data_fingerprint(settings, cutoffs))
     assert metadata.previous_model == champion.model_version
     assert (metadata.settings["epochs"], metadata.settings["learning_rate"]) == (
         settings.training.warm_epochs, settings.training.warm_learning_rate,

@@ -22,7 +22,7 @@ from propensity.training import service
 from propensity.training import stored_training_set as stored_training_set_module
 from propensity.training.cutoffs import training_cutoffs
 from propensity.training.encoding import fit_encoder
-from propensity.training.service import data_fingerprint
+from propensity.training.planned_training import data_fingerprint
 from propensity.training.stored_training_set import stored_training_set
 from propensity.training.training_set import TrainingSet, training_set
 from propensity.warehouse.lake import Lake

@@ -10,39 +10,44 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from propensity.commands.listing import listed_when_alone
 from propensity.commands.options import HomeOption, JsonOption, OptionalAsOfOption, RegionOption, platform_of
 from propensity.console import messages, output, print_frame, print_rows, stage
 from propensity.errors import UnknownModelError, did_you_mean
 
 if TYPE_CHECKING:
-    from propensity.api import Platform
     from propensity.exports.service import Export
     from propensity.models.decisions import Decision
     from propensity.models.registry import RegisteredModel
 
-models = typer.Typer(help="Models: list, show, compare, promote, roll back, export.", invoke_without_command=True)
+models = typer.Typer(help="Models: list, show, compare, promote, roll back, export.")
 
 VersionArgument = Annotated[str, typer.Argument(help="Model version, as `propensity models list` names it.")]
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why; stored with the decision.")]
 
 
-@models.callback()
-def models_or_list(
-    context: typer.Context,
-    *,
-    as_json: JsonOption = False,
-    home: HomeOption = None,
-    region: RegionOption = None,
-) -> None:
-    """List the region's models, or do with one what the sub-command says."""
-    if context.invoked_subcommand is None:
-        _list(platform_of(home, region), as_json=as_json)
-
-
+@listed_when_alone(models)
 @models.command("list")
 def list_(*, as_json: JsonOption = False, home: HomeOption = None, region: RegionOption = None) -> None:
     """List the region's models, oldest first, each with its state and the newest decision on it."""
-    _list(platform_of(home, region), as_json=as_json)
+    import pandas as pd  # noqa: PLC0415 - as for Platform
+
+    platform = platform_of(home, region)
+    newest = {decision.model_version: decision for decision in platform.decisions()}
+    rows = []
+    for model in platform.models():
+        decision = newest.get(model.model_version)
+        rows.append(
+            (
+                model.model_version,
+                model.state,
+                model.trained_as_of.isoformat(),
+                "" if decision is None else decision.verdict,
+                str(model.artifact) if model.artifact.is_dir() else f"{model.artifact} (lost)",
+            )
+        )
+    columns = ["model", "state", "trained_as_of", "decision", "artifact"]
+    print_frame(pd.DataFrame(rows, columns=columns), as_json=as_json)
 
 
 @models.command()
@@ -158,26 +163,6 @@ def _exported(export: Export) -> str:
         f"model {signature.model_version} as {signature.format} in {export.directory}, "
         f"within {signature.largest_difference:.1g} of the scorer"
     )
-
-
-def _list(platform: Platform, *, as_json: bool) -> None:
-    import pandas as pd  # noqa: PLC0415 - as for Platform
-
-    newest = {decision.model_version: decision for decision in platform.decisions()}
-    rows = []
-    for model in platform.models():
-        decision = newest.get(model.model_version)
-        rows.append(
-            (
-                model.model_version,
-                model.state,
-                model.trained_as_of.isoformat(),
-                "" if decision is None else decision.verdict,
-                str(model.artifact) if model.artifact.is_dir() else f"{model.artifact} (lost)",
-            )
-        )
-    columns = ["model", "state", "trained_as_of", "decision", "artifact"]
-    print_frame(pd.DataFrame(rows, columns=columns), as_json=as_json)
 
 
 def _model(known: list[RegisteredModel], version: str | None) -> RegisteredModel:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from propensity.commands.listing import listed_when_alone
 from propensity.commands.options import HomeOption, JsonOption, OptionalAsOfOption, RegionOption, days, platform_of
 from propensity.console import messages, output, print_frame, print_rows, stage
 from propensity.errors import SettingsError
@@ -19,24 +20,12 @@ if TYPE_CHECKING:
 
     from propensity.warehouse.runs import RunRecord
 
-runs = typer.Typer(help="Runs: list, show, republish, expire.", invoke_without_command=True)
+runs = typer.Typer(help="Runs: list, show, republish, expire.")
 
 RunArgument = Annotated[str, typer.Argument(help="Run id, as `propensity runs list` names it.")]
 
 
-@runs.callback()
-def runs_or_list(
-    context: typer.Context,
-    *,
-    as_json: JsonOption = False,
-    home: HomeOption = None,
-    region: RegionOption = None,
-) -> None:
-    """List the region's runs, or do with one what the sub-command says."""
-    if context.invoked_subcommand is None:
-        _print(platform_of(home, region).runs(), as_json=as_json)
-
-
+@listed_when_alone(runs)
 @runs.command("list")
 def list_(
     kind: Annotated[str | None, typer.Option("--kind", help="Only these, e.g. scoring, features, import.")] = None,

@@ -33,7 +33,8 @@ from propensity.models.artifact import Artifact, read_artifact
 from propensity.pipeline import Observer, SilentObserver
 from propensity.scoring.scorer import Scorer
 from propensity.training.cutoffs import Cutoffs, training_cutoffs
-from propensity.training.service import data_fingerprint, train_artifact, version_of
+from propensity.training.planned_training import data_fingerprint, version_of
+from propensity.training.service import train_artifact
 from propensity.training.training_set import training_set
 from propensity.warehouse.regions import check_region
 from propensity.warehouse.runs import fingerprint

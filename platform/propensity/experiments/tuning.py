@@ -26,7 +26,7 @@ from propensity.features.instants import instants
 from propensity.features.labels import find_labels
 from propensity.features.snapshots import find_snapshot
 from propensity.pipeline import Observer, SilentObserver
-from propensity.training.service import data_fingerprint
+from propensity.training.planned_training import data_fingerprint
 from propensity.warehouse.regions import check_region
 from propensity.warehouse.runs import fingerprint
 

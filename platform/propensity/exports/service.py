@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +13,14 @@ from propensity.exports.checking import compare
 from propensity.exports.signature import SIGNATURE, Signature, output_tensors, read_signature
 from propensity.models.artifact import read_artifact, sha256_of
 from propensity.models.registry import find_model
+from propensity.warehouse.staging import drop_abandoned, staged
 
 if TYPE_CHECKING:
     from propensity.models.artifact import Artifact
     from propensity.settings import Settings
+
+BUILDING: Final = ".propensity-export."
+"""How the names of directories begin in which exports are written, beside those that they become."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def export_model(
         ArtifactError: The artifact is damaged.
         RuntimeMissingError: A package the format needs isn't installed.
 
-    Side effects: the directory, which appears by one rename of a finished and checked one, or not at all.
+    Side effects: the directory, which appears by one rename of a finished and checked one, or not at all; what killed
+    exports left beside it is removed.
     """
     return write_export(read_artifact(find_model(settings, model_version).artifact), to, file_format)
 
@@ -60,10 +63,8 @@ def write_export(artifact: Artifact, directory: Path, file_format: str = "onnx")
     module = _format(file_format)
     if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
         raise ExportError(f"{directory} exists; exports are never overwritten. Choose another directory with --to.")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    building = directory.parent / f".{directory.name}.{uuid.uuid4().hex}"
-    building.mkdir()
-    try:
+    drop_abandoned(directory.parent, BUILDING)
+    with staged(directory.parent, BUILDING) as building:
         inputs = module.write(building, artifact)
         metadata = artifact.metadata
         signature = Signature(
@@ -82,9 +83,6 @@ def write_export(artifact: Artifact, directory: Path, file_format: str = "onnx")
         )
         signature.write(building)
         building.rename(directory)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
     return Export(directory, signature)
 
 

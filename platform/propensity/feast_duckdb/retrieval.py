@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 import duckdb
 import pyarrow as pa
@@ -26,6 +28,17 @@ DEFAULT_BATCH_ROWS = 65_536
 _TABLE_BATCH_ROWS = (1 << 20, 1 << 14, 1 << 11)
 
 Plan = Callable[[Session], Script]
+
+
+_streams: WeakSet[Generator[pa.RecordBatch]] = WeakSet()
+
+
+@atexit.register
+def _close_streams() -> None:
+    """Close the streams that nobody did, while there are still modules: later their own clean-up would find none."""
+    for stream in tuple(_streams):
+        with suppress(ValueError):  # a daemon's thread is in it this moment
+            stream.close()
 
 
 class DuckDBRetrievalJob(RetrievalJob):
@@ -116,8 +129,14 @@ class DuckDBRetrievalJob(RetrievalJob):
             timeout: seconds after which the query is interrupted.
 
         Yields:
-            record batches of one schema. The connection closes with the last one, or with the generator.
+            record batches of one schema. The connection closes with the last one, with the generator, or with the
+                interpreter.
         """
+        stream = self._stream(batch_rows, timeout)
+        _streams.add(stream)
+        return stream
+
+    def _stream(self, batch_rows: int, timeout: int | None) -> Generator[pa.RecordBatch]:
         with self._running(timeout) as (session, script):
             reader = session.execute(script.query).to_arrow_reader(batch_rows)
             schema = types.boundary_schema(reader.schema, script.names)

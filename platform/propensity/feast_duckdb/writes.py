@@ -206,7 +206,10 @@ def _single_file(settings: SessionSettings, source: DataSource) -> Path | None:
 def _destination(settings: SessionSettings, source: DataSource) -> Path:
     place = _place(settings, source)
     if isinstance(source, DuckDBSource) and source.hive_partitioning:
-        raise UnsupportedWriteError(f"{source.name!r} is hive-partitioned; write its partitions yourself.")
+        raise UnsupportedWriteError(
+            f"{source.name!r} is hive-partitioned, and rows don't say which directory of {place} is theirs. "
+            "Write Parquet files into its column=value directories yourself, or name a directory without partitions."
+        )
     if location.has_wildcard(str(place)):
         if location.has_wildcard(str(place.parent)) or not fnmatch("20200101T000000000000Z-0.parquet", place.name):
             raise UnsupportedWriteError(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +12,7 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.repo_config import RepoConfig
 from typing_extensions import override
 
+from propensity.feast_spark.stream_directory import stream_directory
 from propensity.feast_spark.types import conform
 
 with warnings.catch_warnings():  # the module would set a filter for the whole process
@@ -77,14 +76,12 @@ class SparkLakeRetrievalJob(SparkRetrievalJob):
             batch_rows: rows per batch at most.
 
         Yields:
-            record batches of one schema. The files are removed with the last one, or with the generator.
+            record batches of one schema. The files are removed with the last one, with the generator, or, where
+                the process is killed, by the next stream.
         """
-        staging = self._config.offline_store.staging_location
-        if staging is not None:
-            Path(staging).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="retrieval-", dir=staging) as directory:
+        with stream_directory(self._config.offline_store.staging_location) as directory:
             self.to_spark_df().write.mode("append").parquet(f"file:{directory}")
             # Spark sorts into ranges, and numbers the files by them.
-            for path in sorted(Path(directory).glob("part-*.parquet")):
+            for path in sorted(directory.glob("part-*.parquet")):
                 with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
                     yield from map(conform, file.iter_batches(batch_rows))

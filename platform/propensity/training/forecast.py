@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from propensity.errors import TrainingError
-from propensity.models.registry import find_model
 from propensity.training.available_memory import available_bytes, resident_bytes
 from propensity.training.calibration import CALIBRATION_PAIRS
-from propensity.training.cutoffs import training_cutoffs
-from propensity.training.service import data_fingerprint, version_of, warm_settings
+from propensity.training.planned_training import plan_training
+from propensity.training.service import warm_settings
 from propensity.training.stored_examples import store_examples
 from propensity.training.stored_training_set import RETRIEVAL_ROWS
 from propensity.training.training_forecast import TrainingForecast
@@ -58,24 +57,18 @@ def forecast_training(
 
     Side effects: a directory in the lake's staging, removed at the end. A training that follows gives the same bits.
     """
-    cutoffs = training_cutoffs(settings, trained_as_of)
-    if from_model is not None:
-        find_model(settings, from_model)
-    data_fingerprint(settings, cutoffs)  # says which snapshot or labels are missing
-    return _forecast(settings, cutoffs, from_model=from_model is not None, probe=probe)
+    plan = plan_training(settings, trained_as_of, from_model)
+    return _forecast(settings, plan.cutoffs, from_model=from_model is not None, probe=probe)
 
 
 def forecast_if_due(
     settings: Settings, trained_as_of: datetime, *, from_model: str | None = None
 ) -> TrainingForecast | None:
     """Forecast a training; None where the same one has been trained. Arguments and errors as of `forecast_training`."""
-    cutoffs = training_cutoffs(settings, trained_as_of)
-    if from_model is not None:
-        find_model(settings, from_model)
-    version = version_of(settings, cutoffs, data_fingerprint(settings, cutoffs), from_model)
-    if (settings.models / settings.region / version).is_dir():
+    plan = plan_training(settings, trained_as_of, from_model)
+    if plan.directory.is_dir():
         return None
-    return _forecast(settings, cutoffs, from_model=from_model is not None, probe=None)
+    return _forecast(settings, plan.cutoffs, from_model=from_model is not None, probe=None)
 
 
 def _forecast(settings: Settings, cutoffs: Cutoffs, *, from_model: bool, probe: bool | None) -> TrainingForecast:

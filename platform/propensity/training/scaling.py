@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     Float64Array = npt.NDArray[np.float64]
 
-FLOAT, COLUMN, VALUE = 4, 8, 8
-"""Bytes: of a float32; of a row's number, int64, as the kvstore sends it; of a non-zero's int32 column and float32."""
+FLOAT, COLUMN, VALUE, LABEL = 4, 8, 8, 4
+"""Bytes: of a float32; of a row's number, int64, as the kvstore sends it; of a non-zero's int32 column and float32; of
+a positive label's int32 column."""
 MOST_MACHINES: Final = 1024
 
 
@@ -48,12 +49,14 @@ class Job:
         occurrence: Share of the rows that have each column, float64, (n_columns,), by falling share.
         hidden: Widths of the hidden layers.
         outputs: N (K - 1).
+        positives: Labels of a row that aren't "none"; those that are take no memory.
         optimizer_arrays: Arrays of the weights' size that the optimizer keeps: 2 for Adam.
     """
 
     occurrence: Float64Array
     hidden: tuple[int, ...]
     outputs: int
+    positives: float
     optimizer_arrays: int
 
     @property
@@ -83,17 +86,22 @@ class Job:
         """Return U(rows), the expected number of distinct columns of a batch."""
         return float(self.touched(rows).sum())
 
-    def moved_bytes(self, rows: int) -> float:
-        """Return what a step reads and writes if only activations stay in caches.
+    def moved_bytes(self, rows: int, touched: float | None = None) -> float:
+        """Return what a step reads and writes if only activations and gradients stay in caches.
 
         Touched and dense weights with the optimizer's arrays are read once and written once, the batch's non-zeros are
-        read in both directions and its labels once.
+        read in both directions and its positive labels once.
+
+        Args:
+            rows: Of the batch.
+            touched: Columns of it, where they were counted; by default U(rows).
         """
-        weights = self.n_touched(rows) * self.hidden[0] + self.dense_weights
+        columns = self.n_touched(rows) if touched is None else touched
+        weights = columns * self.hidden[0] + self.dense_weights
         return (
             2 * FLOAT * (1 + self.optimizer_arrays) * weights
             + 2 * VALUE * rows * self.non_zeros
-            + FLOAT * rows * self.outputs
+            + LABEL * rows * self.positives
         )
 
 
@@ -246,7 +254,7 @@ class Gpu:
 
         The input layer's sums go to the GPU and their gradient comes back.
         """
-        moved = FLOAT * (2 * (1 + job.optimizer_arrays) * job.dense_weights + rows * job.outputs)
+        moved = 2 * FLOAT * (1 + job.optimizer_arrays) * job.dense_weights + LABEL * rows * job.positives
         dense = max(job.dense_operations(rows) / self.operations, moved / self.bandwidth)
         return machine.sparse_seconds(job, rows) + 2 * FLOAT * rows * job.hidden[0] / self.link + dense
 

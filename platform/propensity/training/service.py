@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from propensity.errors import UnknownModelError
-from propensity.features.labels import find_labels, label_window_end
-from propensity.features.snapshots import find_snapshot
+from propensity.features.labels import label_window_end
 from propensity.models.artifact import Artifact, TrainingFacts, drop_abandoned, read_artifact, write_artifact
 from propensity.models.registry import (
     RegisteredModel,
@@ -26,7 +25,7 @@ from propensity.models.registry import (
     register_model,
 )
 from propensity.progress import Progress, silent
-from propensity.training.cutoffs import Cutoffs, training_cutoffs
+from propensity.training.planned_training import plan_training
 from propensity.training.stored_training_set import stored_training_set
 from propensity.training.warm_start import ended_by, models_to_start_from
 from propensity.warehouse.lake import Lake
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from propensity.features.dictionary import FeatureDictionary
     from propensity.models.model import Model
     from propensity.settings import Settings
+    from propensity.training.cutoffs import Cutoffs
     from propensity.training.examples import ExampleChunks, Examples
     from propensity.training.fitting import FittedModel
     from propensity.training.stored_examples import StoredExamples
@@ -86,11 +86,9 @@ def train(
     rows in the catalogue; meanwhile checkpoints under `home/checkpoints`. Safe to repeat and to kill.
     """
     started = time.monotonic()
-    cutoffs = training_cutoffs(settings, trained_as_of)
-    data = data_fingerprint(settings, cutoffs)
+    plan = plan_training(settings, trained_as_of, from_model)
+    directory, version = plan.directory, plan.directory.name
     previous = None if from_model is None else read_artifact(find_model(settings, from_model).artifact)
-    version = version_of(settings, cutoffs, data, from_model)
-    directory = settings.models / settings.region / version
     drop_abandoned(directory.parent)
     already_trained = directory.is_dir()
     rows = 0
@@ -100,35 +98,14 @@ def train(
         for other in checkpoints.glob("*"):
             if other != own:
                 shutil.rmtree(other, ignore_errors=True)
-        rows = train_artifact(settings, cutoffs, directory, data, progress, checkpoints=own, previous=previous)
+        rows = train_artifact(
+            settings, plan.cutoffs, directory, plan.data, progress, checkpoints=own, previous=previous
+        )
     shutil.rmtree(checkpoints, ignore_errors=True)
     artifact = read_artifact(directory)
     known = [model for model in list_models(settings) if model.model_version == version]
     model = known[0] if known and already_trained else register_model(settings, artifact, trained_as_of)
     return TrainingResult(model, rows, already_trained, time.monotonic() - started)
-
-
-def data_fingerprint(settings: Settings, cutoffs: Cutoffs) -> str:
-    """Return a name for the features and labels of the cut-offs, those that Feast gives: their runs' contents.
-
-    Raises:
-        MissingSnapshotError: A snapshot or labels are missing.
-    """
-    return fingerprint(
-        settings.region,
-        [(find_snapshot(settings, as_of).contents, find_labels(settings, as_of).contents) for as_of in cutoffs.refit],
-        cutoffs.train,
-    )
-
-
-def version_of(settings: Settings, cutoffs: Cutoffs, data: str, from_model: str | None = None) -> str:
-    """Return the version of the model that these cut-offs' data (see `data_fingerprint`) and the settings give.
-
-    One that starts from another model's weights is another model.
-    """
-    day = cutoffs.trained_as_of.astimezone(settings.zone)
-    started_from = () if from_model is None else (from_model,)
-    return f"{day:%Y%m%d}-{fingerprint(data, settings.training.model_dump(), *started_from)[:8]}"
 
 
 def _computed_with(settings: Settings) -> str:

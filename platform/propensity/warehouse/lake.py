@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import shutil
-import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from propensity.warehouse.staging import drop_abandoned, staged
 
 _AS_OF_FORMAT = "%Y-%m-%dT%H-%M-%S.%fZ"
 
@@ -60,9 +58,9 @@ class Lake:
 
         Side effects: creates, renames and removes directories below `root`.
         """
-        with self.staged() as staged:
-            yield staged
-            self.publish(staged, table, region, run_id, as_of)
+        with self.staged() as directory:
+            yield directory
+            self.publish(directory, table, region, run_id, as_of)
 
     def publish(self, finished: Path, table: str, region: str, run_id: str, as_of: datetime | None = None) -> None:
         """Make a directory of finished files the run, by one rename; where the run exists already nothing happens.
@@ -104,8 +102,8 @@ class Lake:
         directory = self.run_directory(table, region, run_id, as_of)
         if not directory.is_dir():
             return False
-        with self.staged() as staged:
-            directory.rename(staged / directory.name)
+        with self.staged() as aside:
+            directory.rename(aside / directory.name)
             fsync(directory.parent)
         return True
 
@@ -113,37 +111,17 @@ class Lake:
     def staged(self) -> Iterator[Path]:
         """Yield an empty directory for unfinished files, on the lake's file system; it is removed when the block ends.
 
-        Side effects: creates and removes directories below `root`; holds a lock that tells it from an abandoned one.
+        Side effects: creates and removes directories below `root`; see `staging.staged`.
         """
-        staging = self._staging()
-        staging.mkdir(parents=True, exist_ok=True)
-        name = f"{os.getpid()}-{uuid.uuid4().hex}"
-        unlocked, staged = staging / f".{name}", staging / name
-        unlocked.mkdir()
-        lock = os.open(unlocked, os.O_RDONLY)
-        try:
-            # A file system without locks leaves the process id in the name to tell.
-            with suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            unlocked.rename(staged)
-            yield staged
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-            os.close(lock)
+        with staged(self._staging()) as directory:
+            yield directory
 
     def drop_abandoned(self) -> int:
         """Remove staging directories of processes that have died; return how many.
 
         Side effects: deletes directories. Safe beside running processes: only dead owners' are touched.
         """
-        dropped = 0
-        staging = self._staging()
-        for directory in staging.iterdir() if staging.is_dir() else ():
-            newborn = directory.name.startswith(".")  # not locked yet
-            if not (_newborn_lives(directory) if newborn else _owner_lives(directory)):
-                shutil.rmtree(directory, ignore_errors=True)
-                dropped += 1
-        return dropped
+        return drop_abandoned(self._staging())
 
     def _staging(self) -> Path:
         # Below the root, so that the rename stays on one file system; hidden, so that no table's glob meets it.
@@ -157,32 +135,3 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _newborn_lives(directory: Path) -> bool:
-    """Return whether a directory whose owner was about to lock it may still get there: that takes no second."""
-    try:
-        age_seconds = time.time() - directory.stat().st_mtime
-    except FileNotFoundError:
-        return True  # locked or finished this moment
-    owner = directory.name.removeprefix(".").split("-", 1)[0]
-    return age_seconds < 1 or (owner.isdigit() and Path(f"/proc/{owner}").exists())
-
-
-def _owner_lives(directory: Path) -> bool:
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except FileNotFoundError:
-        return True  # finished this moment: nothing to remove
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        # No locks on this file system. The lock is asked first because containers reuse process ids, and see none
-        # of their neighbours'.
-        owner = directory.name.split("-", 1)[0]
-        return owner.isdigit() and Path(f"/proc/{owner}").exists()
-    finally:
-        os.close(descriptor)
-    return False
