@@ -1,7 +1,8 @@
 """Scoring on this machine's cores: as many parts at once as there are threads, each written while it is scored on.
 
-A lane is two threads: one reads and scores, one compresses and writes what was scored before. Both leave Python's lock
-to the other lanes for nearly all of that. Memory is that of a few batches per lane, however many customers there are.
+A lane is two threads: one reads and scores, one compresses and writes what was scored before, or sees a whole file to
+the disk. Both leave Python's lock to the other lanes for nearly all of that. Memory is that of a few batches per lane,
+or of a part where it is written whole, however many customers there are.
 """
 
 from __future__ import annotations

@@ -54,25 +54,22 @@ class Manifest:
 
 def described(job: ScoringJob) -> dict[str, str]:
     """Return what a job's files are made of; files of equal jobs have equal bytes."""
-    features = {} if job.features is None else {"features_sha256": job.features.sha256}
-    # Where it could be no other before there was one, it isn't named: what is finished of a run stays so.
-    writer = {} if job.output.writer == "pyarrow" else {"writer": job.output.writer}
-    return (
-        features
-        | writer
-        | {
-            "region": job.region,
-            "run_id": job.run_id,
-            "created_timestamp": job.created_timestamp.isoformat(),
-            "snapshot": job.snapshot.run_id,
-            "as_of": job.snapshot.as_of.isoformat(),
-            "artifact_sha256": job.artifact_sha256,
-            "model_version": job.model_version,
-            "top_k": str(job.top_k),
-            "output": json.dumps(job.output.described(), sort_keys=True),
-            "sparse_weights": job.sparse_weights,
-        }
-    )
+    others = {} if job.features is None else {"features_sha256": job.features.sha256}
+    if job.output.writer != "pyarrow":
+        # Where it is the one there was before there were others it isn't named: what is finished of a run stays so.
+        others["writer"] = job.output.writer
+    return others | {
+        "region": job.region,
+        "run_id": job.run_id,
+        "created_timestamp": job.created_timestamp.isoformat(),
+        "snapshot": job.snapshot.run_id,
+        "as_of": job.snapshot.as_of.isoformat(),
+        "artifact_sha256": job.artifact_sha256,
+        "model_version": job.model_version,
+        "top_k": str(job.top_k),
+        "output": json.dumps(job.output.described(), sort_keys=True),
+        "sparse_weights": job.sparse_weights,
+    }
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class PartFile:
     """The file of one part, being written."""
 
     def __init__(self, staging: Staging, job: ScoringJob, part: Part, lanes: int = 1) -> None:
-        """Begin a new file; `close` removes it unless `finish` was reached.
+        """Open a new file; `close` removes it unless `finish` was reached.
 
         Args:
             staging: Of the run.
@@ -27,7 +27,7 @@ class PartFile:
             part: Which part.
             lanes: How many parts this process writes at the same time.
 
-        Side effects: creates a file among the run's attempts, now or later.
+        Side effects: creates a file among the run's attempts.
         """
         self._staging, self._job, self._part = staging, job, part
         self._path = staging.attempt(part)

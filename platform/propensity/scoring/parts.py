@@ -18,8 +18,9 @@ ROUNDED_TO: Final = 16_384
 """Rows of larger parts are a multiple: a row group of a snapshot, which two parts would both have to read."""
 
 MOST_HELD_BYTES: Final = 134_217_728
-"""Of a part that is held until it is whole, while it has more rows than the fewest."""
+"""Of a part that is in memory until it is whole: each lane has one."""
 FEWEST_HELD_ROWS: Final = 1_024
+"""However much they weigh."""
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,14 @@ class RowsFile(Protocol):
     writer: ClassVar[str]
 
     def __init__(self, path: Path, job: ScoringJob, lanes: int) -> None:
-        """Begin a file.
+        """Open a new file.
 
         Args:
             path: Where no file is yet.
             job: The run.
             lanes: How many files this process writes at the same time.
+
+        Side effects: creates it.
         """
 
     def add(self, rows: pa.RecordBatch, later: Later) -> None:
