@@ -58,8 +58,8 @@ def test_small_and_huge_snapshots():
 
 
 def test_parts_of_full_vectors():
-    assert [len(parts_of(3_000_000, 4 * n)[0].rows) for n in (12, 301, 1_024, 2_000, 10_000, 100_000)] == [
-        65_536, 65_536, 32_768, 16_384, 2_048, 1_024,
+    assert [len(parts_of(3_000_000, 4 * n)[0].rows) for n in (12, 301, 1_024, 2_000, 3_000, 10_000, 100_000)] == [
+        65_536, 65_536, 32_768, 16_384, 16_384, 4_096, 1_024,
     ]  # fmt: skip
     assert len(parts_of(80, 8_000)) == 1
     assert [len(part.rows) for part in parts_of(20_000, 8_000)] == [8_192, 8_192, 3_616]
