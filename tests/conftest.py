@@ -93,6 +93,15 @@ def new_home(imported_home, tmp_path) -> Path:
     return shutil.copytree(imported_home, tmp_path / "home")
 
 
+@pytest.fixture
+def cluster(tmp_path):
+    """A Spark cluster of a master and two workers of one core, for tests that are skipped where Spark isn't there."""
+    from tests.scoring.spark_cluster import Cluster  # noqa: PLC0415 - imports pyspark
+
+    with Cluster(tmp_path / "cluster") as cluster:
+        yield cluster
+
+
 def built_once(path: Path, build) -> Path:
     """Return `path`, built by the first process that asks for it."""
     with path.with_suffix(".lock").open("w") as lock:

@@ -26,7 +26,7 @@ LAYERS = (
     {"models"},
     {"features", "simulation"},
     {"warehouse"},
-    {"settings", "scoring_settings", "columns", "progress", "compiled", "spark_session"},
+    {"settings", "scoring_settings", "columns", "progress", "compiled", "spark_session", "spark_waiting"},
     {"errors"},
 )
 """Rooms from top to bottom: a room imports from its own layer and from those below."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from propensity.errors import EngineError, PropensityError, RuntimeMissingError, SettingsError
+from propensity.spark_waiting import await_master, idle_told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,12 +109,12 @@ def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NO
     # Workers on this machine run the same Python, with the same packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     chosen = _chosen(settings)
-    log = settings.home / LOG
-    log.unlink(missing_ok=True)  # an application that is still running goes on with its own
+    printed = settings.home / LOG
+    printed.unlink(missing_ok=True)  # an application that is still running goes on with its own
     try:
         defaults = OPTIONS | dict(options)
         at_start = {option: value for option, value in defaults.items() if option.startswith(AT_START)}
-        gateway = _gateway(pyspark, at_start | chosen, log)
+        gateway = _gateway(pyspark, at_start | chosen, printed)
         conf = pyspark.SparkConf(_jvm=gateway.jvm).setAppName(name)
         for option, value in chosen.items():
             conf.set(option, value)
@@ -121,10 +122,13 @@ def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NO
             defaults |= LOCAL_OPTIONS
         for option, value in defaults.items():
             conf.setIfMissing(option, value)
+        await_master(conf.get("spark.master", "local[*]"))
         with _interrupts_as_before():
             context = pyspark.SparkContext(conf=conf, gateway=gateway)
+    except PropensityError:
+        raise
     except Exception as error:
-        said = log.read_text(errors="replace") if log.is_file() else ""
+        said = printed.read_text(errors="replace") if printed.is_file() else ""
         if any(words in said for words in JAVA_MISSING):
             raise RuntimeMissingError(NO_JAVA) from error
         master = chosen.get("spark.master", "local[*]")
@@ -144,9 +148,6 @@ def spark_sql(settings: Settings, name: str) -> Iterator[Any]:
         EngineError: The master can't be reached, an option isn't Spark's, or Spark gave up within the block.
     """
     with spark_context(settings, name) as context:
-        spark = importlib.import_module("pyspark.sql").SparkSession(context).newSession()
-        for option, value in SQL_OPTIONS.items():
-            spark.conf.set(option, value)
         refused = (
             importlib.import_module("pyspark.errors").PySparkException,
             importlib.import_module("py4j.protocol").Py4JError,
@@ -154,11 +155,16 @@ def spark_sql(settings: Settings, name: str) -> Iterator[Any]:
         logger = importlib.import_module("pyspark.logger").PySparkLogger.getLogger("SQLQueryContextLogger")
         logger.disabled = True  # else pyspark prints pages of JSON for what becomes a line
         try:
-            yield spark
+            # Here a master shows that answered and then didn't take the application.
+            spark = importlib.import_module("pyspark.sql").SparkSession(context).newSession()
+            for option, value in SQL_OPTIONS.items():
+                spark.conf.set(option, value)
+            with idle_told(context):
+                yield spark
         except PropensityError:
             raise
         except refused as error:
-            raise EngineError(f"Spark gave up. {_cause(error)} The same command begins again.") from error
+            raise EngineError(f"Spark gave up. {_told(error, settings)} The same command begins again.") from error
         finally:
             logger.disabled = False
 
@@ -227,10 +233,25 @@ def why_it_stopped(settings: Settings) -> str:
     return str(told[-1]).strip() if told else f"It ended by itself; see {log}."
 
 
+def _told(error: Exception, settings: Settings) -> str:
+    """Return in a line why Spark gave up, and what to look at."""
+    text = str(error)
+    if "stopped SparkContext" in text or "SparkContext was shut down" in text:
+        return f"{why_it_stopped(settings)} Check scoring.spark_master and scoring.spark: propensity config."
+    cause, home = _cause(error), str(settings.home)
+    if home not in cause:
+        return cause
+    return f"{cause} Do all machines see the home under {home}, and may they read and write there?"
+
+
 def _cause(error: Exception) -> str:
-    """Return what a worker raised, else the first line of what Spark says."""
-    causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-    told = [f"{name}: {text}" for name, text in causes if not name.startswith(("Spark", "Py4J", "Python"))]
+    """Return what a worker raised, else what Spark says, in a line."""
+    # At a line's beginning, or a Java class behind what wraps it: `SparkException: Job …: java.io.IOException: …`
+    found = r"^(?:: |.*: (?=\w+\.\w+\.))?(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$"
+    causes = re.findall(found, str(error), re.MULTILINE)
+    of_spark = ("Spark", "Py4J", "Python")
+    told = [f"{name}: {text}" for name, text in causes if not name.startswith(of_spark)]
+    told += [text for name, text in causes if name.startswith("Spark")]
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = told[0] if told else lines[0]
     return line if line.endswith((".", "!", "?")) else f"{line}."

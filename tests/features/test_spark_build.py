@@ -21,7 +21,7 @@ import pytest
 from propensity import columns
 from propensity.api import Platform
 from propensity.errors import EngineError, SettingsError
-from propensity.features import signal_files, snapshots, spark_relations, spark_snapshots
+from propensity.features import signal_files, snapshots, spark_labels, spark_relations, spark_snapshots
 from propensity.features.dictionary_store import FeatureIndices, load_dictionary
 from propensity.features.events import event_imports
 from propensity.features.label_rows import LabelRun
@@ -342,8 +342,23 @@ def test_what_a_worker_raises_is_told_in_a_line(imported, tmp_path):
     content[100 : len(content) // 2] = bytes(len(content) // 2 - 100)
     file.write_bytes(content)
     before = lake_files(home)
-    with pytest.raises(EngineError, match=r"^Spark gave up\. .+\. The same command begins again\.$"):
+    with pytest.raises(EngineError, match=r"^Spark gave up\. .+[.?] The same command begins again\.$"):
         build_snapshots(home, AS_OFS[:1])
+    assert lake_files(home) == before
+
+
+def test_a_worker_that_sees_another_home_is_told_of(imported, tmp_path, monkeypatch):
+    home = copy_of(imported, tmp_path / "home", features=SPARK)
+    before = lake_files(home)
+
+    def of_another_machine(directory, runs, parts=spark_labels.LabelParts):
+        return parts(directory / "not there", runs)
+
+    monkeypatch.setattr(spark_labels, "LabelParts", of_another_machine)
+    with pytest.raises(EngineError) as raised:
+        build_labels(home, AS_OFS[:1])
+    assert str(raised.value).startswith("Spark gave up. FileNotFoundError: ")
+    assert f"Do all machines see the home under {home.home}, and may they read and write there?" in str(raised.value)
     assert lake_files(home) == before
 
 

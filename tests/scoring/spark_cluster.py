@@ -32,7 +32,7 @@ class Attempt:
     Attributes:
         host: Of the Spark worker.
         process: Of Python on it, stopped.
-        file: What it writes, below the unfinished run's `attempts`.
+        file: What it writes: a scoring below the unfinished run's `attempts`, a build in a directory of `.staging`.
     """
 
     host: str
@@ -59,7 +59,10 @@ class Cluster:
 
     Attributes:
         master: Its URL.
+        hosts: Of the workers.
     """
+
+    hosts = HOSTS
 
     def __init__(self, directory: Path, memory: str = "1g") -> None:
         directory.mkdir()
@@ -99,6 +102,13 @@ class Cluster:
             "spark.eventLog.compress": "false",
         }
 
+    def environment(self, **options: str) -> dict[str, str]:
+        """Return the settings of a process whose Spark application runs on it, with further options."""
+        return {
+            "PROPENSITY_SCORING__SPARK_MASTER": self.master,
+            "PROPENSITY_SCORING__SPARK": json.dumps(self.options | options),
+        }
+
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Return the last application's events of a kind, once it has ended."""
         newest = max(self._log.iterdir(), key=lambda file: file.stat().st_mtime_ns)
@@ -120,6 +130,11 @@ class Cluster:
             return []
         first = psutil.Process(process.pid)
         return [first, *first.children(recursive=True)]
+
+    def executor(self, host: str) -> psutil.Process:
+        """Return the JVM that runs an application's tasks on a host; its worker, which starts it, is another."""
+        (found,) = [each for each in self.tree(host)[1:] if each.name() == "java"]
+        return found
 
     def pids(self) -> Iterator[psutil.Process]:
         """Yield every process of the cluster that lives."""
@@ -180,7 +195,12 @@ def _stopped_at(process: psutil.Process, home: Path) -> Path | None:
         time.sleep(0.0005)
     for each in process.open_files():
         file = Path(each.path)
-        if file.parent.name == "attempts" and home in file.parents and ".parquet." in file.name:
+        if home in file.parents and _is_unfinished(file):
             return file
     process.send_signal(signal.SIGCONT)
     return None
+
+
+def _is_unfinished(file: Path) -> bool:
+    """Return whether a file is one that a scoring's or a build's task writes."""
+    return (file.parent.name == "attempts" and ".parquet." in file.name) or file.parent.parent.name == ".staging"
