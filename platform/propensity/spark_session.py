@@ -69,6 +69,14 @@ def check_spark() -> None:
         raise RuntimeMissingError(NO_JAVA)
 
 
+def use_own_python() -> None:
+    """Let workers on this machine run this process's Python, with its packages, and not the first on the PATH.
+
+    Side effects: sets `PYSPARK_PYTHON`, which pyspark reads when a context starts, unless it names one already.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+
 def spark_options(settings: Settings) -> dict[str, str]:
     """Return the options of an application of ours, by Spark's names; without a master unless one is set."""
     return OPTIONS | _chosen(settings)
@@ -106,8 +114,7 @@ def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NO
     if there is not None:
         yield there
         return
-    # Workers on this machine run the same Python, with the same packages.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    use_own_python()
     chosen = _chosen(settings)
     printed = settings.home / LOG
     printed.unlink(missing_ok=True)  # an application that is still running goes on with its own

@@ -17,7 +17,7 @@ import yaml
 
 from propensity.errors import WarehouseError
 from propensity.settings import project_root
-from propensity.spark_session import check_spark, spark_options
+from propensity.spark_session import check_spark, spark_options, use_own_python
 from propensity.warehouse.runs import fingerprint
 
 if TYPE_CHECKING:
@@ -89,12 +89,14 @@ def open_feature_store(settings: Settings) -> FeatureStore:
         RuntimeMissingError: The setting offline_store is spark, and pyspark or Java isn't installed.
 
     Side effects: sets the process's time zone to UTC: Feast's sqlite store reads event times as local time, so in
-    New York every score would look four hours older than it is.
+    New York every score would look four hours older than it is. With Spark, `use_own_python`.
     """
     from feast import FeatureStore  # noqa: PLC0415 - seconds that most commands needn't wait for
 
     os.environ["TZ"] = "UTC"
     time.tzset()
+    if settings.offline_store == "spark":
+        use_own_python()  # Feast starts the session, and scoring may go on with it
     if not _registry(settings).is_file():
         raise WarehouseError(f"There is no Feast registry in {settings.home}. Create it: propensity apply")
     with _rendered(settings) as options:
