@@ -226,7 +226,10 @@ class TestOnACluster:
         job = [shop.ROOT / "jobs/propensity_job.py", "score", "--as-of", shop.AS_OF]
         done = subprocess.run(
             [spark_submit, "--master", cluster.master, *options, *job],
-            env=shop.environment(home, PROPENSITY_TOP_K="4", PROPENSITY_SCORING__ENGINE="spark"),
+            # Spark starts the job itself, by the first python3 on the PATH if not told another.
+            env=shop.environment(
+                home, PROPENSITY_TOP_K="4", PROPENSITY_SCORING__ENGINE="spark", PYSPARK_PYTHON=sys.executable
+            ),
             capture_output=True,
             text=True,
             check=False,
