@@ -71,6 +71,8 @@ class ScoringJob:
     @property
     def batch_rows(self) -> int:
         """Rows scored at a time; bounds memory, changes no score."""
+        if self.output.row_bytes(self.n_categories, self.n_classes) == 0:
+            return MOST_BATCH_ROWS  # of scores no more than a block's are there at once
         return max(128, min(MOST_BATCH_ROWS, BATCH_VALUES // self.n_categories // 128 * 128))
 
     @property
@@ -83,6 +85,17 @@ class ScoringJob:
         """Of the files."""
         full = PROPENSITY_SCHEMA if self.n_classes == 2 else CLASS_PROPENSITY_SCHEMA
         return pa.schema([*full, *self.output.fields(self.n_classes)])
+
+    @cached_property
+    def _repeated(self) -> dict[str, pa.Array]:
+        """The columns that say the same in all rows, for a whole batch."""
+        n = self.batch_rows
+        return {
+            columns.CREATED_TIMESTAMP: pa.repeat(pa.scalar(self.created_timestamp, INSTANT), n),
+            columns.REGION: pa.repeat(self.region, n),
+            columns.MODEL_VERSION: pa.repeat(self.model_version, n),
+            columns.RUN_ID: pa.repeat(self.run_id, n),
+        }
 
     def open_scorer(self, settings: Settings, model: Model) -> Scorer:
         """Return a scorer with the snapshot's popularity as prior. Read-only.
@@ -103,12 +116,6 @@ class ScoringJob:
     def rows_of(self, scorer: Scorer, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score a batch of `read` and return rows of the table, in `schema` and in the output form."""
         scored = scorer.score(batch, self.output)
-        n = scored.num_rows
         found = dict(zip(scored.schema.names, scored.columns, strict=True))
-        found |= {
-            columns.CREATED_TIMESTAMP: pa.repeat(pa.scalar(self.created_timestamp, INSTANT), n),
-            columns.REGION: pa.repeat(self.region, n),
-            columns.MODEL_VERSION: pa.repeat(self.model_version, n),
-            columns.RUN_ID: pa.repeat(self.run_id, n),
-        }
+        found |= {name: column.slice(0, scored.num_rows) for name, column in self._repeated.items()}
         return pa.RecordBatch.from_arrays([found[name] for name in self.schema.names], schema=self.schema)

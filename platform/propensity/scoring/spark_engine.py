@@ -9,9 +9,7 @@ machines see the home under the same path.
 from __future__ import annotations
 
 import gc
-import logging
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
@@ -26,6 +24,7 @@ from propensity.scoring.behind import Behind, flushing
 from propensity.scoring.part_file import PartFile, score_part
 from propensity.scoring.parts import parts_of
 from propensity.spark_session import spark_context, why_it_stopped
+from propensity.spark_waiting import idle_told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 POLL_SECONDS: Final = 0.5
-PATIENCE_SECONDS: Final = 30.0
-"""Without any task begun, before a word is said."""
 _SMALL_JVM: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 JVM_OPTIONS: Final = {
     # Rows never pass through a JVM: one that hands out tasks starts in less time if it optimises nothing.
@@ -47,7 +44,6 @@ JVM_OPTIONS: Final = {
     "spark.executor.defaultJavaOptions": _SMALL_JVM,
 }
 KEPT: Final = "What is finished is kept: the same command scores the rest."
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -169,17 +165,11 @@ def tasks_of(parts: Sequence[Part]) -> int:
 
 def _run(context: Any, job: ScoringJob, tasks: Any, progress: Callable[[int], None]) -> None:
     """Run the tasks to their end; tell how many have ended well. Raises what Spark raises."""
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, idle_told(context):
         running = pool.submit(_collected, context, job, tasks)
-        taken, begun = False, time.monotonic()
         try:
             while not wait([running], POLL_SECONDS).done:
-                ended, active = _tasks(context, job)
-                progress(ended)
-                if not taken and time.monotonic() - begun > PATIENCE_SECONDS and ended + active == 0:
-                    log.warning(_idle(context))
-                    taken = True  # told once
-                taken = taken or ended + active > 0
+                progress(_ended(context, job))
         finally:
             if not running.done():  # Ctrl-C
                 context.cancelJobGroup(job.run_id)
@@ -192,25 +182,15 @@ def _collected(context: Any, job: ScoringJob, tasks: Any) -> None:
     tasks.collect()
 
 
-def _tasks(context: Any, job: ScoringJob) -> tuple[int, int]:
-    """Return how many tasks have ended well and how many are under way."""
-    tracker, ended, active = context.statusTracker(), 0, 0
+def _ended(context: Any, job: ScoringJob) -> int:
+    """Return how many tasks have ended well."""
+    tracker, ended = context.statusTracker(), 0
     for number in tracker.getJobIdsForGroup(job.run_id):
         found = tracker.getJobInfo(number)
         for stage in [] if found is None else found.stageIds:
             info = tracker.getStageInfo(stage)
             ended += 0 if info is None else info.numCompletedTasks
-            active += 0 if info is None else info.numActiveTasks
-    return ended, active
-
-
-def _idle(context: Any) -> str:
-    """Say that Spark waits, which may go on for ever."""
-    conf = context.getConf()
-    return (
-        f"Spark has begun no task for {PATIENCE_SECONDS:.0f} s. Has {conf.get('spark.master')} workers with "
-        f"{conf.get('spark.executor.memory', '1g')} of memory (spark.executor.memory) and a core to spare?"
-    )
+    return ended
 
 
 def _told(error: Exception, settings: Settings) -> str:
