@@ -79,7 +79,7 @@ def write(path, job, batches, kind=WholeRows):
     file = kind(path, job, 1)
     for batch in batches:
         file.add(batch, now)
-    file.end(now)
+    file.end()
     file.close()
     return file.written()
 
@@ -186,7 +186,7 @@ def test_what_the_system_refuses_is_an_error_of_its_kind(tmp_path):
     file.add(rows_of(OF_THREE_CLASSES, 0, 10), now)
     file._path = Path("/dev/full")
     with pytest.raises(OSError, match="No space left on device") as refused:
-        file.end(now)
+        file.end()
     file.close()
     assert refused.value.errno == errno.ENOSPC
 
@@ -202,7 +202,7 @@ IN_A_PROCESS = """if True:
         file = WholeRows(Path(sys.argv[1]) / f"{number}", JOB, 3)
         for batch in batches_of(JOB):
             file.add(batch, now)
-        file.end(now)
+        file.end()
     print(sys.modules["polars"].thread_pool_size(), os.environ.get("POLARS_MAX_THREADS"))
 """
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from propensity import columns
 from propensity.features.popularity import popularity
 from propensity.features.snapshot_reader import read_rows, read_snapshot
+from propensity.scoring.recycled_arrays import RecycledArrays
 from propensity.scoring.scorer import Scorer
 from propensity.warehouse.schemas import CLASS_PROPENSITY_SCHEMA, INSTANT, PROPENSITY_SCHEMA
 
@@ -97,6 +98,10 @@ class ScoringJob:
             columns.RUN_ID: pa.repeat(self.run_id, n),
         }
 
+    @cached_property
+    def _new_array(self) -> RecycledArrays:
+        return RecycledArrays()
+
     def open_scorer(self, settings: Settings, model: Model) -> Scorer:
         """Return a scorer with the snapshot's popularity as prior. Read-only.
 
@@ -115,7 +120,7 @@ class ScoringJob:
 
     def rows_of(self, scorer: Scorer, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score a batch of `read` and return rows of the table, in `schema` and in the output form."""
-        scored = scorer.score(batch, self.output)
+        scored = scorer.score(batch, self.output, self._new_array)
         found = dict(zip(scored.schema.names, scored.columns, strict=True))
         found |= {name: column.slice(0, scored.num_rows) for name, column in self._repeated.items()}
         return pa.RecordBatch.from_arrays([found[name] for name in self.schema.names], schema=self.schema)

@@ -2,7 +2,7 @@
 
 A lane is two threads: one reads and scores, one compresses and writes what was scored before, or sees a whole file to
 the disk. Both leave Python's lock to the other lanes for nearly all of that. Memory is that of a few batches per lane,
-or of a part where it is written whole, however many customers there are.
+or of one and a half parts where they are written whole, however many customers there are.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
-from threading import Event, Lock
+from threading import BoundedSemaphore, Event, Lock
 from typing import TYPE_CHECKING
 
 from threadpoolctl import ThreadpoolController
 
 from propensity.scoring.behind import Behind
 from propensity.scoring.part_file import PartFile, score_part
+from propensity.scoring.process_memory import steady_memory
 
 if TYPE_CHECKING:
     from propensity.progress import Progress
@@ -49,7 +50,7 @@ def score_parts(
     """
     n_lanes = min(settings.threads, len(parts))
     lanes = _Lanes(n_lanes, settings, job, scorer, staging, parts, progress)
-    with _one_blas_thread(), ThreadPoolExecutor(n_lanes, thread_name_prefix="scoring") as pool:
+    with steady_memory(), _one_blas_thread(), ThreadPoolExecutor(n_lanes, thread_name_prefix="scoring") as pool:
         running = [pool.submit(lanes.work) for _ in range(n_lanes)]
         try:
             wait(running, return_when=FIRST_EXCEPTION)
@@ -73,6 +74,8 @@ class _Lanes:
         progress: Progress,
     ) -> None:
         self._n_lanes = n_lanes
+        # Where a part is held until it is written, the next one grows meanwhile: in half of the lanes at most.
+        self._turn = BoundedSemaphore(max(1, n_lanes // 2)) if job.output.holds_part else None
         self._settings, self._job, self._scorer, self._staging = settings, job, scorer, staging
         self._left = deque(parts)
         self._total = sum(len(part.rows) for part in parts)
@@ -91,7 +94,7 @@ class _Lanes:
             ExitStack() as files,
             ThreadPoolExecutor(1, thread_name_prefix="writing") as pool,
         ):
-            behind = Behind(pool)
+            behind = Behind(pool, self._turn)
             while (part := self._next()) is not None:
                 if self._staging.has(self._job, part):
                     self._report(len(part.rows))

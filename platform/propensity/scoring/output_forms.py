@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
     Columns = dict[str, pa.Array]
+    NewArray = Callable[[tuple[int, ...], npt.DTypeLike], npt.NDArray[Any]]
+    """As `np.empty`."""
     Floats = npt.NDArray[np.float32]
     Index = npt.NDArray[np.int32]
     Shape = tuple[int, int, int]
@@ -101,15 +103,16 @@ class OutputForm:
         """Return the columns that this form adds to the table's."""
         return FORMS[self.name].fields(n_classes)
 
-    def keep(self, n_rows: int, n_classes: int, category_index: Index) -> Kept:
+    def keep(self, n_rows: int, n_classes: int, category_index: Index, new_array: NewArray = np.empty) -> Kept:
         """Return what takes the scores of some rows.
 
         Args:
             n_rows: How many.
             n_classes: K.
             category_index: The scorer's, in the order of the scores.
+            new_array: Makes what holds all of them, where they are kept.
         """
-        return FORMS[self.name].kept(self, (n_rows, n_classes - 1, len(category_index)), category_index)
+        return FORMS[self.name].kept(self, (n_rows, n_classes - 1, len(category_index)), category_index, new_array)
 
     def rows_file(self, path: Path, job: ScoringJob, lanes: int) -> RowsFile:
         """Return what writes a part's rows; arguments as for `RowsFile`."""
@@ -120,13 +123,18 @@ class OutputForm:
         """The library that does."""
         return FORMS[self.name].file.writer
 
+    @property
+    def holds_part(self) -> bool:
+        """Whether a part's rows are held until all of them are there."""
+        return FORMS[self.name].file.holds_part
+
     def row_bytes(self, n_categories: int, n_classes: int) -> int:
         """Return about how many bytes of scores a row has in memory, without its top categories."""
         return FORMS[self.name].value_bytes * n_categories * (n_classes - 1)
 
     def held_row_bytes(self, n_categories: int, n_classes: int) -> int:
         """Return how many of them are held until a row's part is whole: all, or 0."""
-        return self.row_bytes(n_categories, n_classes) if FORMS[self.name].file.holds_part else 0
+        return self.row_bytes(n_categories, n_classes) if self.holds_part else 0
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ class _Form:
     """
 
     fields: Callable[[int], list[pa.Field]]
-    kept: Callable[[OutputForm, Shape, Index], Kept]
+    kept: Callable[[OutputForm, Shape, Index, NewArray], Kept]
     value_bytes: int
     file: type[RowsFile]
 
@@ -149,9 +157,9 @@ class _Form:
 class _Full:
     """Every score."""
 
-    def __init__(self, form: OutputForm, shape: Shape, category_index: Index) -> None:
+    def __init__(self, form: OutputForm, shape: Shape, category_index: Index, new_array: NewArray) -> None:
         del form, category_index
-        self.full: Floats | None = np.empty(shape, np.float32)
+        self.full: Floats | None = new_array(shape, np.float32)
 
     def take(self, start: int, scores: Floats) -> None:
         """They are in their place already."""
@@ -165,8 +173,8 @@ class _Full:
 class _TopK:
     """Nothing but the top categories, which every form has."""
 
-    def __init__(self, form: OutputForm, shape: Shape, category_index: Index) -> None:
-        del form, category_index
+    def __init__(self, form: OutputForm, shape: Shape, category_index: Index, new_array: NewArray) -> None:
+        del form, category_index, new_array
         self.full: Floats | None = None
         self._shape = shape
 
@@ -182,8 +190,8 @@ class _TopK:
 class _Above(_TopK):
     """Those of at least the threshold."""
 
-    def __init__(self, form: OutputForm, shape: Shape, category_index: Index) -> None:
-        super().__init__(form, shape, category_index)
+    def __init__(self, form: OutputForm, shape: Shape, category_index: Index, new_array: NewArray) -> None:
+        super().__init__(form, shape, category_index, new_array)
         assert form.threshold is not None
         self._threshold, self._category_index = np.float32(form.threshold), category_index
         self._counts = np.zeros(shape[0], np.int32)
@@ -211,9 +219,9 @@ class _Above(_TopK):
 class _Compact(_TopK):
     """Every score in steps."""
 
-    def __init__(self, form: OutputForm, shape: Shape, category_index: Index) -> None:
-        super().__init__(form, shape, category_index)
-        self._steps = np.empty(shape, np.int16)
+    def __init__(self, form: OutputForm, shape: Shape, category_index: Index, new_array: NewArray) -> None:
+        super().__init__(form, shape, category_index, new_array)
+        self._steps = new_array(shape, np.int16)
 
     def take(self, start: int, scores: Floats) -> None:
         """Keep a block's."""

@@ -44,13 +44,11 @@ class PartFile:
             self._rows.flush()
 
     def finish(self, later: Later) -> None:
-        """Write what is left, then put the file in its place, with its manifest.
+        """Leave it to `later` to write what is left and to put the file in its place, with its manifest.
 
         Side effects: those of `Staging.take`, by `later`.
         """
-        assert self._rows is not None, "the file is closed"
-        self._rows.end(later)
-        later(self._take)
+        later(self._finish)
 
     def close(self) -> None:
         """Drop the file unless it was finished; safe to repeat."""
@@ -62,8 +60,9 @@ class PartFile:
         finally:
             self._path.unlink(missing_ok=True)
 
-    def _take(self) -> None:
+    def _finish(self) -> None:
         assert self._rows is not None, "the file is closed"
+        self._rows.end()
         self._rows.close()
         written = self._rows.written()
         self._staging.take(self._job, self._part, self._path, file_bytes=written.size, file_crc32=written.crc32)

@@ -55,8 +55,8 @@ class RowsFile(Protocol):
     def add(self, rows: pa.RecordBatch, later: Later) -> None:
         """Take the next rows, in the job's schema."""
 
-    def end(self, later: Later) -> None:
-        """Write what is left, when no rows follow."""
+    def end(self) -> None:
+        """Write what is left, when no rows follow, in the thread of the tasks."""
 
     def flush(self) -> None:
         """Wait until what was written so far is on the disk."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from propensity.models.bfloat16 import WeightFormat
     from propensity.models.encoded_rows import EncodedRows
     from propensity.models.model import Model
+    from propensity.scoring.output_forms import NewArray
     from propensity.training.examples import Examples
 
 ENCODE_ROWS: Final = 4096
@@ -95,7 +96,7 @@ class Scorer:
         model = read_artifact(directory).model
         return cls(model, popularity, top_k=top_k, threads=threads, sparse_format=sparse_format)
 
-    def score(self, batch: pa.RecordBatch, form: OutputForm = FULL) -> pa.RecordBatch:
+    def score(self, batch: pa.RecordBatch, form: OutputForm = FULL, new_array: NewArray = np.empty) -> pa.RecordBatch:
         """Score customers.
 
         Args:
@@ -103,6 +104,7 @@ class Scorer:
                 `values` or `<view>__indices`, `<view>__values`; a null list is an empty one. Other columns
                 are ignored.
             form: What to keep of the scores; every score by default.
+            new_array: Makes the array of those that are kept all.
 
         Returns:
             customer_id and event_timestamp as given; `propensities` list<float32>: probability that the class
@@ -121,7 +123,7 @@ class Scorer:
         if not pairs:
             raise InputError(f"No feature vectors. Existing columns: {', '.join(batch.schema.names)}")
         features = csr_from_lists(pairs, self.model.encoder.n_features)
-        kept = form.keep(batch.num_rows, self.model.n_classes, self.category_index)
+        kept = form.keep(batch.num_rows, self.model.n_classes, self.category_index, new_array)
         top = np.empty((batch.num_rows, self._top_k), np.int32)
         top_scores = np.empty(top.shape, np.float32)
 

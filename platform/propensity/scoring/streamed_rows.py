@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.scoring.rows_file import Later, Written
+from propensity.scoring.summed_file import SummedFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,19 +42,20 @@ class StreamedRows:
         del lanes
         self._row_group_rows = job.row_group_rows
         self._row_group: list[pa.RecordBatch] = []
-        self._file = _SummedFile(path)
+        self._file = SummedFile(path)
         self._writer = pq.ParquetWriter(self._file, job.schema, **_encoding(job.schema))
 
     def add(self, rows: pa.RecordBatch, later: Later) -> None:
         """Take rows; write a row group when it is full."""
         self._row_group.append(rows)
         if sum(batch.num_rows for batch in self._row_group) >= self._row_group_rows:
-            self.end(later)
+            later(partial(self._write, self._row_group))
+            self._row_group = []
 
-    def end(self, later: Later) -> None:
+    def end(self) -> None:
         """Write the last row group."""
         if self._row_group:
-            later(partial(self._write, self._row_group))
+            self._write(self._row_group)
             self._row_group = []
 
     def _write(self, batches: Sequence[pa.RecordBatch]) -> None:
@@ -95,30 +95,3 @@ def _encoding(schema: pa.Schema) -> dict[str, Any]:
         # Readers skip by these; least and greatest of a list of scores would only cost time.
         "write_statistics": [columns.CUSTOMER_ID, *REPEATED],
     }
-
-
-class _SummedFile:
-    """A new file for writing that sums what passes through, so that it needn't be read again."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
-        self.crc32 = self.size = 0
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def write(self, data: bytes) -> int:
-        self.crc32 = crc32(data, self.crc32)
-        self.size += len(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from zlib import crc32
+
+from isal.isal_zlib import crc32
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,6 @@ it has no writer that takes a file's rows bit by bit, so a part is held; `parts`
 from __future__ import annotations
 
 import os
-import re
 from base64 import b64encode
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import pyarrow as pa
 
 from propensity.scoring.rows_file import Later, Written
-from propensity.scoring.sums import crc32_of
+from propensity.scoring.summed_file import SummedFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +39,8 @@ class WholeRows:
 
         Side effects: creates it. It is empty until `end`, and shows what is under way.
         """
-        self._file = path.open("xb")
-        self._path, self._schema, self._lanes = path, job.schema, lanes
+        self._file = SummedFile(path)
+        self._schema, self._lanes = job.schema, lanes
         batch_bytes = job.batch_rows * job.output.row_bytes(job.n_categories, job.n_classes)
         self._row_group_rows = job.batch_rows * max(1, ROW_GROUP_BYTES // batch_bytes)
         self._held: list[pa.RecordBatch] = []
@@ -51,18 +50,14 @@ class WholeRows:
         del later
         self._held.append(rows)
 
-    def end(self, later: Later) -> None:
-        """Write the file.
-
-        On this thread: on another one the next part would grow while this one is still held.
-        """
-        del later
+    def end(self) -> None:
+        """Write the file."""
         pl = _polars(self._lanes)
         rows = pa.Table.from_batches(self._held, self._schema)
         self._held = []
         try:
             pl.from_arrow(rows, rechunk=False).write_parquet(
-                self._path,
+                self._file,
                 compression="uncompressed",  # scores have nearly random bits, and the rest is little beside them
                 # Of lists, too: there is one switch for all columns, and readers skip row groups by customer_id's.
                 statistics=True,
@@ -70,12 +65,10 @@ class WholeRows:
                 # Polars' own types are the large ones; Arrow's readers shall find the lake's.
                 metadata={"ARROW:schema": b64encode(self._schema.serialize()).decode()},
             )
-        except pl.exceptions.ComputeError as error:
-            # What the system refused, such as more of a full disk, comes as text.
-            number = re.search(r"\(os error (\d+)\)", str(error))
-            if number is None:
+        except pl.exceptions.PolarsError as error:
+            if self._file.error is None:
                 raise
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(self._path)) from error
+            raise self._file.error from error
 
     def flush(self) -> None:
         """Nothing is written before all of it is."""
@@ -86,8 +79,8 @@ class WholeRows:
         self._file.close()
 
     def written(self) -> Written:
-        """Sum the file, while the kernel still has it in memory."""
-        return Written(*crc32_of(self._path))
+        """Return the sum of what passed through."""
+        return Written(self._file.size, self._file.crc32)
 
 
 def _polars(lanes: int) -> ModuleType:
