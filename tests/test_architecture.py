@@ -26,7 +26,9 @@ LAYERS = (
     {"models"},
     {"features", "simulation"},
     {"warehouse"},
+    {"spark_archiving"},
     {"settings", "scoring_settings", "columns", "progress", "compiled", "spark_session", "spark_waiting"},
+    {"arrow_numpy", "spark_classes"},
     {"errors"},
 )
 """Rooms from top to bottom: a room imports from its own layer and from those below."""

@@ -181,14 +181,18 @@ def test_a_part_that_cannot_be_put_in_its_place_leaves_no_file(tmp_path, monkeyp
     assert list((tmp_path / "attempts").iterdir()) == list(staging.parts.iterdir()) == []
 
 
-def test_what_the_system_refuses_is_an_error_of_its_kind(tmp_path):
+@pytest.mark.parametrize("n_rows", [10, 100_000], ids=["in the buffer", "beyond it"])
+def test_what_the_system_refuses_is_an_error_of_its_kind(n_rows, tmp_path):
+    """Polars tells a refused write in words of its own."""
     file = WholeRows(tmp_path / "file", OF_THREE_CLASSES, 1)
-    file.add(rows_of(OF_THREE_CLASSES, 0, 10), now)
-    file._path = Path("/dev/full")
-    with pytest.raises(OSError, match="No space left on device") as refused:
+    file.add(rows_of(OF_THREE_CLASSES, 0, n_rows), now)
+    file._file._file.close()
+    file._file._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - `close` closes it
+    with pytest.raises(OSError, match="No space left on device") as refused:  # noqa: PT012 - by either
         file.end()
-    file.close()
+        file.close()
     assert refused.value.errno == errno.ENOSPC
+    file.close()
 
 
 IN_A_PROCESS = """if True:
@@ -203,6 +207,7 @@ IN_A_PROCESS = """if True:
         for batch in batches_of(JOB):
             file.add(batch, now)
         file.end()
+        file.close()
     print(sys.modules["polars"].thread_pool_size(), os.environ.get("POLARS_MAX_THREADS"))
 """
 

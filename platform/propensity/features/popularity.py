@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from propensity import columns
+from propensity.arrow_numpy import numpy_array
 from propensity.errors import MissingSnapshotError
 from propensity.warehouse.lake import Lake
 
@@ -32,9 +33,9 @@ def popularity(settings: Settings, snapshot: Snapshot, n_categories: int) -> npt
         raise MissingSnapshotError(
             f"The lake lacks {file}. Build it again: propensity features build --as-of {snapshot.as_of.isoformat()}"
         )
-    table = pq.read_table(file, columns=["category_index", "share"], partitioning=None)
+    table = pq.ParquetFile(file).read(["category_index", "share"])
     shares = np.zeros(n_categories, np.float32)
-    index, share = table.column("category_index").to_numpy(), table.column("share").to_numpy()
+    index, share = numpy_array(table.column("category_index")), numpy_array(table.column("share"))
     known = index < n_categories
     shares[index[known]] = share[known]
     return shares

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_matrix
 
+from propensity.arrow_numpy import arrow_array, numpy_array
 from propensity.columns import INDICES, VALUES
 from propensity.compiled import compiled
 from propensity.errors import InputError
@@ -92,7 +93,7 @@ def lists_from_matrix(matrix: npt.NDArray[Any]) -> pa.ListArray:
     """Return a matrix, (n_rows, width), as a list per row, of its type; one in C order is not copied."""
     count, width = matrix.shape
     offsets = np.arange(0, count * width + 1, max(width, 1), dtype=np.int32)[: count + 1]
-    return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel()))
+    return pa.ListArray.from_arrays(arrow_array(offsets), arrow_array(matrix.ravel()))
 
 
 def _is_part(name: str, column: str) -> bool:
@@ -114,8 +115,8 @@ def _part(
     if flat_indices.null_count or flat_values.null_count:
         raise InputError(f"Feature vector {number}: a list holds a null; leave the entry out instead.")
     try:
-        index: npt.NDArray[np.int32] = flat_indices.cast(pa.int32()).to_numpy(zero_copy_only=False)
-        value: npt.NDArray[np.float32] = flat_values.cast(pa.float32()).to_numpy(zero_copy_only=False)
+        index: npt.NDArray[np.int32] = numpy_array(flat_indices.cast(pa.int32()))
+        value: npt.NDArray[np.float32] = numpy_array(flat_values.cast(pa.float32()))
     except pa.ArrowInvalid as error:
         raise InputError(f"Feature vector {number}: {error}") from error
     if len(index) and index.min() < 0:
@@ -148,10 +149,8 @@ def _one(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
-    lengths: npt.NDArray[np.int64] = (
-        pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    )
-    return lengths
+    lengths = pc.list_value_length(column)
+    return numpy_array(pc.fill_null(lengths, 0) if column.null_count else lengths).astype(np.int64)
 
 
 def _indptr(lengths: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import csr_matrix
 
+from propensity.arrow_numpy import numpy_array
 from propensity.errors import ArtifactError
 from propensity.models.encoded_rows import EncodedRows
 from propensity.models.seen_pairs import seen_pairs
@@ -169,18 +170,19 @@ class Encoder:
         """
         try:
             described = json.loads((directory / ENCODER_JSON).read_text())
-            table = pq.read_table(directory / ENCODER_TABLE)
-            used = table["feature_index"].to_numpy()
+            table = pq.ParquetFile(directory / ENCODER_TABLE).read()
+            used = numpy_array(table["feature_index"])
 
             def spread(name: str) -> npt.NDArray[np.int32]:
                 full = np.full(described["n_features"], -1, np.int32)
-                full[used] = table[name].fill_null(-1).to_numpy()
+                given = table[name].is_valid()
+                full[numpy_array(table["feature_index"].filter(given))] = numpy_array(table[name].drop_null())
                 return full
 
             feature_column = spread("column")
             scale = np.ones(described["n_columns"], np.float32)
             with_column = feature_column[used] >= 0
-            scale[feature_column[used][with_column]] = table["scale"].to_numpy()[with_column]
+            scale[feature_column[used][with_column]] = numpy_array(table["scale"].drop_null())
             signals, categories = described["aligned_signals"], described["categories"]
             customer = described["customer_signals"]
             names = tuple(entry["signal"] for entry in signals)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from propensity import columns
+from propensity.arrow_numpy import repeated_instant, repeated_text
 from propensity.features.popularity import popularity
 from propensity.features.snapshot_reader import read_rows, read_snapshot
 from propensity.scoring.recycled_arrays import RecycledArrays
@@ -92,10 +93,10 @@ class ScoringJob:
         """The columns that say the same in all rows, for a whole batch."""
         n = self.batch_rows
         return {
-            columns.CREATED_TIMESTAMP: pa.repeat(pa.scalar(self.created_timestamp, INSTANT), n),
-            columns.REGION: pa.repeat(self.region, n),
-            columns.MODEL_VERSION: pa.repeat(self.model_version, n),
-            columns.RUN_ID: pa.repeat(self.run_id, n),
+            columns.CREATED_TIMESTAMP: repeated_instant(self.created_timestamp, n, INSTANT),
+            columns.REGION: repeated_text(self.region, n),
+            columns.MODEL_VERSION: repeated_text(self.model_version, n),
+            columns.RUN_ID: repeated_text(self.run_id, n),
         }
 
     @cached_property

@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 from propensity.scoring.behind import Behind
 from propensity.scoring.part_file import PartFile, score_part
-from propensity.scoring.process_memory import steady_memory
+from propensity.scoring.process_memory import settled_memory
 
 if TYPE_CHECKING:
     from propensity.progress import Progress
@@ -50,7 +50,7 @@ def score_parts(
     """
     n_lanes = min(settings.threads, len(parts))
     lanes = _Lanes(n_lanes, settings, job, scorer, staging, parts, progress)
-    with steady_memory(), _one_blas_thread(), ThreadPoolExecutor(n_lanes, thread_name_prefix="scoring") as pool:
+    with settled_memory(), _one_blas_thread(), ThreadPoolExecutor(n_lanes, thread_name_prefix="scoring") as pool:
         running = [pool.submit(lanes.work) for _ in range(n_lanes)]
         try:
             wait(running, return_when=FIRST_EXCEPTION)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import pyarrow as pa
 
+from propensity.arrow_numpy import arrow_array
 from propensity.columns import (
     ABOVE_CATEGORIES,
     ABOVE_PROPENSITIES,
@@ -209,10 +210,10 @@ class _Above(_TopK):
         blocks = [self._blocks[start] for start in sorted(self._blocks)]
         nothing = np.empty(0, np.int32), np.empty(0, np.float32)
         categories, values = (np.concatenate(parts) for parts in zip(nothing, *blocks, strict=True))
-        offsets = np.concatenate(([0], np.cumsum(self._counts))).astype(np.int32)
+        offsets = arrow_array(np.concatenate(([0], np.cumsum(self._counts))).astype(np.int32))
         return super().columns() | {
-            ABOVE_CATEGORIES: pa.ListArray.from_arrays(offsets, pa.array(categories)),
-            ABOVE_PROPENSITIES: pa.ListArray.from_arrays(offsets, pa.array(values)),
+            ABOVE_CATEGORIES: pa.ListArray.from_arrays(offsets, arrow_array(categories)),
+            ABOVE_PROPENSITIES: pa.ListArray.from_arrays(offsets, arrow_array(values)),
         }
 
 

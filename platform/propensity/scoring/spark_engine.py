@@ -8,7 +8,6 @@ machines see the home under the same path.
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -23,7 +22,8 @@ from propensity.models.artifact import read_artifact
 from propensity.scoring.behind import Behind, flushing
 from propensity.scoring.part_file import PartFile, score_part
 from propensity.scoring.parts import parts_of
-from propensity.spark_session import spark_context, why_it_stopped
+from propensity.scoring.process_memory import settle_memory
+from propensity.spark_session import SMALL_JVMS, spark_context, why_it_stopped
 from propensity.spark_waiting import idle_told
 
 if TYPE_CHECKING:
@@ -37,12 +37,6 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 POLL_SECONDS: Final = 0.5
-_SMALL_JVM: Final = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-JVM_OPTIONS: Final = {
-    # Rows never pass through a JVM: one that hands out tasks starts in less time if it optimises nothing.
-    "spark.driver.defaultJavaOptions": _SMALL_JVM,
-    "spark.executor.defaultJavaOptions": _SMALL_JVM,
-}
 KEPT: Final = "What is finished is kept: the same command scores the rest."
 
 
@@ -77,7 +71,7 @@ class SparkTask:
         yield from (part.number for part in these)
 
     def _score(self, parts: Sequence[Part]) -> None:
-        scorer = _opened(self)
+        job, scorer = _opened(self)
         with (
             ThreadpoolController().limit(limits=1, user_api="blas"),
             ExitStack() as files,
@@ -86,17 +80,17 @@ class SparkTask:
             behind = Behind(pool)
             for part in parts:
                 # Left after the writing thread, when nothing is written to it any more.
-                file = files.enter_context(closing(PartFile(self.staging, self.job, part)))
-                batches = self.job.read(self.settings, part)
-                score_part(self.job, scorer, file, batches, later=flushing(behind.do, file))
+                file = files.enter_context(closing(PartFile(self.staging, job, part)))
+                batches = job.read(self.settings, part)
+                score_part(job, scorer, file, batches, later=flushing(behind.do, file))
             behind.catch_up()
 
 
-_open: dict[tuple[Path, ScoringJob], Scorer] = {}
-"""The scorer that this worker's process has open, by what it is of: one at a time."""
+_open: dict[tuple[Path, ScoringJob], tuple[ScoringJob, Scorer]] = {}
+"""What this worker's process has open, by what it is of: one scorer at a time, and the job that has its arrays."""
 
 
-def _opened(task: SparkTask) -> Scorer:
+def _opened(task: SparkTask) -> tuple[ScoringJob, Scorer]:
     """Open the model once in a worker's process, however many of a run's parts it gets."""
     key = task.artifact, task.job
     if key not in _open:
@@ -106,9 +100,8 @@ def _opened(task: SparkTask) -> Scorer:
                 f"{task.artifact} isn't the model that the driver read. Do all machines see the same home?"
             )
         _open.clear()
-        _open[key] = task.job.open_scorer(task.settings, artifact.model)
-        # Spark's worker collects garbage after every task, and would look through the model and the packages each time.
-        gc.freeze()
+        _open[key] = task.job, task.job.open_scorer(task.settings, artifact.model)
+        settle_memory()  # for good: Spark's worker collects garbage after every task, too
     return _open[key]
 
 
@@ -137,7 +130,7 @@ def score_parts(
     progress("scoring", total - left, total)
     if not missing:
         return
-    with spark_context(settings, f"propensity {job.run_id}", JVM_OPTIONS) as context:
+    with spark_context(settings, f"propensity {job.run_id}", SMALL_JVMS) as context:
         try:
             n_tasks = tasks_of(missing)
             tasks = context.parallelize(missing, n_tasks).mapPartitions(SparkTask(settings, job, artifact, staging))

@@ -29,9 +29,9 @@ class SummedFile:
         crc32: Their CRC-32.
         error: What the system last refused, for those whose library tells it in words of its own.
 
-    Writes go to the disk past the page cache (O_DIRECT): a run's files are larger than memory and read by others, later,
-    and copying them into the kernel costs more than scoring them does. File systems that have no such writes, and the
-    end of a file, which isn't a whole block, take the usual way.
+    Writes go to the disk past the page cache (O_DIRECT): a run is larger than memory and read by others, later, and
+    to copy it into the kernel can cost as much as to score it. File systems that have no such writes, and the end of a
+    file, which isn't a whole block, take the usual way.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,9 +44,8 @@ class SummedFile:
         """
         self._file = path.open("xb", buffering=0)
         self._path = path
-        self._buffer = np.frombuffer(
-            mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8
-        )  # starts with a page
+        memory = mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # starts with a page
+        self._buffer = np.frombuffer(memory, np.uint8)
         self._filled = 0
         self.size = self.crc32 = 0
         self.error: OSError | None = None
@@ -103,7 +102,7 @@ class SummedFile:
         done = 0
         while done < size:
             try:
-                done += self._file.write(self._buffer[done:size])
+                done += self._file.write(self._buffer[done:size].data)
             except OSError as error:
                 if error.errno == errno.EINVAL and self._direct:
                     self._set_direct(on=False)  # of larger blocks, or after part of one was written
