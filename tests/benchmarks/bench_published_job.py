@@ -172,7 +172,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=given.directory) as name:
         directory = Path(name)
-        disk = bench_scoring.worker("disk", directory)["bytes"]
+        disk = bench_scoring.worker("disk", directory)["direct"]
         opened = opening(directory / "home", given.job_customers, given.categories)
         samples = [
             sample(directory / "home", customers, given.categories, alone=number == 0)

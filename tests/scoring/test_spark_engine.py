@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import pickle
 import shutil
@@ -21,6 +20,7 @@ from propensity.errors import ArtifactError, EngineError, RuntimeMissingError
 from propensity.features.snapshots import find_snapshot
 from propensity.scoring import local_engine, service, spark_engine
 from propensity.scoring.parts import parts_of
+from propensity.scoring.process_memory import settled_memory
 from propensity.scoring_settings import ScoringSettings
 from tests import shop
 from tests.scoring.large_snapshot import (
@@ -85,10 +85,8 @@ def test_a_task_that_was_sent_writes_the_same_parts_and_none_twice(home, undistu
     monkeypatch.setattr(local_engine, "score_parts", by_tasks)
     monkeypatch.setattr(service, "created_after", lambda _: datetime.fromisoformat(CREATED))
     settings = shop.settings_of(home, top_k=4)
-    try:
+    with settled_memory():  # a worker's process is settled for good
         service.score(settings, as_of_of(settings))
-    finally:
-        gc.unfreeze()  # a worker's process is frozen for good
     assert published(home) == undisturbed
 
 

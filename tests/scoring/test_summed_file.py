@@ -124,7 +124,7 @@ def test_where_direct_writes_are_refused_later_nothing_is_lost(most, tmp_path):
 def test_a_full_disk_is_told_once_and_closing_is_quiet(tmp_path):
     file = SummedFile(tmp_path / "file")
     file._file.close()
-    file._file = Path("/dev/full").open("wb", buffering=0)
+    file._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - `close` closes it
     with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'file'}'") as refused:
         file.write(content_of(BUFFER_BYTES))
     assert refused.value.errno == errno.ENOSPC

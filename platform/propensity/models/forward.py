@@ -1,7 +1,8 @@
 """The nets without a framework: compiled loops around BLAS's products. `training/networks.py` has them for training.
 
 Rows go through in blocks of ROW_BLOCK and seen pairs in blocks of PAIR_BLOCK, the last one filled up, so that
-every matrix product has one fixed shape and a row's bits don't depend on the rows beside it.
+every matrix product has one fixed shape: the same rows in the same places have the same bits. Most of BLAS's kernels
+treat all places of a block alike, and then a row's bits don't depend on the rows beside it either.
 """
 
 from __future__ import annotations

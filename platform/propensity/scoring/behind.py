@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,33 +15,20 @@ if TYPE_CHECKING:
 class Behind:
     """Does tasks in order on another thread, at most one ahead of it: who gives the next one waits for the last."""
 
-    def __init__(self, pool: ThreadPoolExecutor, turn: AbstractContextManager[object] | None = None) -> None:
-        """Give tasks to a pool of one thread.
-
-        Args:
-            pool: Of this object alone.
-            turn: Entered before a task begins and left after it: a semaphore bounds what several of these hold.
-        """
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        """Give tasks to a pool of one thread."""
         self._pool = pool
-        self._turn = nullcontext() if turn is None else turn
         self._last: Future[None] | None = None
 
     def do(self, task: Callable[[], None]) -> None:
-        """Wait for the last task, and for a turn, and begin this one; raise what the last raised."""
+        """Wait for the last task and begin this one; raise what the last raised."""
         self.catch_up()
-        turn = ExitStack()
-        turn.enter_context(self._turn)
-        self._last = self._pool.submit(_in_turn, task, turn)
+        self._last = self._pool.submit(task)
 
     def catch_up(self) -> None:
         """Wait for the last task; raise what it raised."""
         if self._last is not None:
             self._last.result()
-
-
-def _in_turn(task: Callable[[], None], turn: ExitStack) -> None:
-    with turn:
-        task()
 
 
 def flushing(later: Later, file: PartFile) -> Later:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
-from threading import BoundedSemaphore, Event, Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING
 
 from threadpoolctl import ThreadpoolController
@@ -74,8 +74,6 @@ class _Lanes:
         progress: Progress,
     ) -> None:
         self._n_lanes = n_lanes
-        # Where a part is held until it is written, the next one grows meanwhile: in half of the lanes at most.
-        self._turn = BoundedSemaphore(max(1, n_lanes // 2)) if job.output.holds_part else None
         self._settings, self._job, self._scorer, self._staging = settings, job, scorer, staging
         self._left = deque(parts)
         self._total = sum(len(part.rows) for part in parts)
@@ -94,7 +92,7 @@ class _Lanes:
             ExitStack() as files,
             ThreadPoolExecutor(1, thread_name_prefix="writing") as pool,
         ):
-            behind = Behind(pool, self._turn)
+            behind = Behind(pool)
             while (part := self._next()) is not None:
                 if self._staging.has(self._job, part):
                     self._report(len(part.rows))

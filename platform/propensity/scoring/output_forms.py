@@ -124,18 +124,13 @@ class OutputForm:
         """The library that does."""
         return FORMS[self.name].file.writer
 
-    @property
-    def holds_part(self) -> bool:
-        """Whether a part's rows are held until all of them are there."""
-        return FORMS[self.name].file.holds_part
-
     def row_bytes(self, n_categories: int, n_classes: int) -> int:
         """Return about how many bytes of scores a row has in memory, without its top categories."""
         return FORMS[self.name].value_bytes * n_categories * (n_classes - 1)
 
     def held_row_bytes(self, n_categories: int, n_classes: int) -> int:
         """Return how many of them are held until a row's part is whole: all, or 0."""
-        return self.row_bytes(n_categories, n_classes) if self.holds_part else 0
+        return self.row_bytes(n_categories, n_classes) if FORMS[self.name].file.holds_part else 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The scorer: RecordBatch in, RecordBatch out, with no training framework.
 
-A row's result doesn't depend, to the last bit, on the rows beside it, on how rows are split into batches, or on the
-number of threads.
+The same batch has the same result to the last bit, whatever the number of threads; how rows are split into batches
+changes the last bits at most (`models.forward_pass`).
 """
 
 from __future__ import annotations

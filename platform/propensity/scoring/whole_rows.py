@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import pyarrow as pa
 
+from propensity.scoring.parts import MOST_HELD_BYTES
 from propensity.scoring.rows_file import Later, Written
 from propensity.scoring.summed_file import SummedFile
 
@@ -24,12 +25,17 @@ if TYPE_CHECKING:
 
 ROW_GROUP_BYTES: Final = 16_777_216
 """Of scores in a row group. One batch of 2,000 categories: rows that come as a row group aren't copied once more."""
-_THREADS: Final = "POLARS_MAX_THREADS"
+ALLOCATOR: Final = "_RJEM_MALLOC_CONF"
+KEPT_MEMORY: Final = "background_thread:true,dirty_decay_ms:10000,muzzy_decay_ms:-1"
+"""Of polars' jemalloc: it has what it freed still when the next part is written, some seconds later."""
 _importing: Final = Lock()
 
 
 class WholeRows:
-    """See `rows_file.RowsFile`. Memory is that of the part, and while it is written of a few row groups beside it."""
+    """See `rows_file.RowsFile`. Memory is that of the part, and while it is written of a few row groups beside it.
+
+    The next part grows meanwhile, to half of what a part may weigh.
+    """
 
     holds_part: ClassVar[bool] = True
     writer: ClassVar[str] = "polars"
@@ -44,11 +50,14 @@ class WholeRows:
         batch_bytes = job.batch_rows * job.output.row_bytes(job.n_categories, job.n_classes)
         self._row_group_rows = job.batch_rows * max(1, ROW_GROUP_BYTES // batch_bytes)
         self._held: list[pa.RecordBatch] = []
+        self._held_bytes = 0
 
     def add(self, rows: pa.RecordBatch, later: Later) -> None:
-        """Hold rows."""
-        del later
+        """Hold rows; with half a part of them, wait until the part before is written."""
         self._held.append(rows)
+        before, self._held_bytes = self._held_bytes, self._held_bytes + rows.nbytes
+        if before < MOST_HELD_BYTES // 2 <= self._held_bytes:
+            later(_nothing)
 
     def end(self) -> None:
         """Write the file."""
@@ -83,6 +92,10 @@ class WholeRows:
         return Written(self._file.size, self._file.crc32)
 
 
+def _nothing() -> None:
+    """A task whose begin shows that those before it have ended."""
+
+
 def _polars(lanes: int) -> ModuleType:
     """Return polars.
 
@@ -91,11 +104,12 @@ def _polars(lanes: int) -> ModuleType:
     of them the user gave us. With one for each lane none waits for another one's.
     """
     with _importing:
-        before = os.environ.get(_THREADS)
-        os.environ.setdefault(_THREADS, str(lanes))
+        added = {"POLARS_MAX_THREADS": str(lanes), ALLOCATOR: KEPT_MEMORY}
+        added = {name: value for name, value in added.items() if name not in os.environ}
+        os.environ.update(added)
         try:
             import polars as pl  # noqa: PLC0415
         finally:
-            if before is None:
-                del os.environ[_THREADS]
+            for name in added:
+                del os.environ[name]
     return pl
