@@ -2,7 +2,7 @@
 
 A lane is two threads: one reads and scores, one compresses and writes what was scored before, or sees a whole file to
 the disk. Both leave Python's lock to the other lanes for nearly all of that. Memory is that of a few batches per lane,
-or of one and a half parts where they are written whole, however many customers there are.
+or of a part and a quarter where they are written whole, however many customers there are.
 """
 
 from __future__ import annotations

@@ -41,6 +41,14 @@ class Part:
         return f"part-{self.number:05d}.parquet"
 
 
+def most_held_rows(row_bytes: int) -> int:
+    """Return the most rows of a part that is held until it is whole: a power of two.
+
+    So such a part is some of a snapshot's row groups or an even share of one.
+    """
+    return max(FEWEST_HELD_ROWS, 1 << (max(1, MOST_HELD_BYTES // row_bytes).bit_length() - 1))
+
+
 def parts_of(n_rows: int, held_row_bytes: int = 0) -> tuple[Part, ...]:
     """Split customers into parts in their order; none at all make one empty part.
 
@@ -51,8 +59,6 @@ def parts_of(n_rows: int, held_row_bytes: int = 0) -> tuple[Part, ...]:
     each = min(MOST_ROWS, -(-n_rows // PARTS))
     each = FEWEST_ROWS if each <= FEWEST_ROWS else -(-each // ROUNDED_TO) * ROUNDED_TO
     if held_row_bytes:
-        # A power of two, so that such a part is some of a snapshot's row groups or an even share of one.
-        fit = 1 << (max(1, MOST_HELD_BYTES // held_row_bytes).bit_length() - 1)
-        each = min(each, max(FEWEST_HELD_ROWS, fit))
+        each = min(each, most_held_rows(held_row_bytes))
     starts = range(0, max(1, n_rows), each)
     return tuple(Part(number, range(start, min(start + each, n_rows))) for number, start in enumerate(starts))

@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-KEPT_BYTES: Final = 2**26
+KEPT_BYTES: Final = 2**25
 """Of free memory at the end of each of malloc's arenas."""
 LARGE_BYTES: Final = 2**23
 """Of a piece that malloc gets from the kernel for itself and gives back when it is freed."""

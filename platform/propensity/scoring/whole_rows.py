@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import pyarrow as pa
 
-from propensity.scoring.parts import MOST_HELD_BYTES
+from propensity.scoring.parts import most_held_rows
 from propensity.scoring.rows_file import Later, Written
 from propensity.scoring.summed_file import SummedFile
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 ROW_GROUP_BYTES: Final = 16_777_216
 """Of scores in a row group. One batch of 2,000 categories: rows that come as a row group aren't copied once more."""
 ALLOCATOR: Final = "_RJEM_MALLOC_CONF"
-KEPT_MEMORY: Final = "background_thread:true,dirty_decay_ms:10000,muzzy_decay_ms:-1"
-"""Of polars' jemalloc: it has what it freed still when the next part is written, some seconds later."""
+KEPT_MEMORY: Final = "background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:-1"
+"""Of polars' jemalloc: it has what it freed still when the next part is written."""
 _importing: Final = Lock()
 
 
 class WholeRows:
     """See `rows_file.RowsFile`. Memory is that of the part, and while it is written of a few row groups beside it.
 
-    The next part grows meanwhile, to half of what a part may weigh.
+    The next part grows meanwhile, to a quarter of the most a part may have.
     """
 
     holds_part: ClassVar[bool] = True
@@ -47,16 +47,16 @@ class WholeRows:
         """
         self._file = SummedFile(path)
         self._schema, self._lanes = job.schema, lanes
-        batch_bytes = job.batch_rows * job.output.row_bytes(job.n_categories, job.n_classes)
-        self._row_group_rows = job.batch_rows * max(1, ROW_GROUP_BYTES // batch_bytes)
+        row_bytes = job.output.row_bytes(job.n_categories, job.n_classes)
+        self._row_group_rows = job.batch_rows * max(1, ROW_GROUP_BYTES // (job.batch_rows * row_bytes))
         self._held: list[pa.RecordBatch] = []
-        self._held_bytes = 0
+        self._rows, self._quarter = 0, most_held_rows(row_bytes) // 4
 
     def add(self, rows: pa.RecordBatch, later: Later) -> None:
-        """Hold rows; with half a part of them, wait until the part before is written."""
+        """Hold rows; with a quarter of a part, wait until the part before is written."""
         self._held.append(rows)
-        before, self._held_bytes = self._held_bytes, self._held_bytes + rows.nbytes
-        if before < MOST_HELD_BYTES // 2 <= self._held_bytes:
+        before, self._rows = self._rows, self._rows + rows.num_rows
+        if before < self._quarter <= self._rows:
             later(_nothing)
 
     def end(self) -> None:
