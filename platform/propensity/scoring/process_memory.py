@@ -23,8 +23,8 @@ def settle_memory() -> None:
     """Let this process keep what it frees, and look for garbage in what is new alone.
 
     By default malloc and Arrow's allocator give memory back to the kernel at once, and the kernel clears it before
-    it gives it out again: with top categories alone a tenth of a scoring's processor time. Python's collector goes
-    through all that imports and the model have left again and again. Where malloc isn't glibc's it stays as it is.
+    it gives it out again, which a virtual machine feels most. Python's collector goes through all that imports and the
+    model have left again and again. Where malloc isn't glibc's it stays as it is.
 
     Side effects: on malloc's thresholds, Arrow's default pool and the collector's permanent generation.
     """

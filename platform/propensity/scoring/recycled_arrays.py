@@ -1,7 +1,7 @@
 """Arrays in memory that earlier ones have left.
 
 The kernel clears each page that it gives out, and on a virtual machine may first have to ask for it: for full vectors
-that takes up to a third of the time that scoring them does.
+that takes a good part of the time that scoring them does.
 """
 
 from __future__ import annotations
