@@ -16,6 +16,7 @@ medians of the rounds, ratios those of the same round. Margins of the first rows
 - "products alone" (roof_scorer.py) is no net but its dense products in numpy: no float32 pass can be faster.
 
 Run by `make bench`, or: python tests/benchmarks/bench_scorer.py
+All of them take a quarter of an hour; some, by their names: --only "ours, category-aligned"
 In seconds: python tests/benchmarks/bench_scorer.py --features 5000 --outputs 100 --rows 1024 --rounds 1
 """
 
@@ -136,6 +137,14 @@ def contenders(cross: int) -> list[Contender]:
     return found
 
 
+def chosen(all_of_them: list[Contender], names: list[str] | None) -> list[Contender]:
+    """Return those of these names, with those that they are compared with; all where there are no names."""
+    if names is None:
+        return all_of_them
+    needed = {*names, REFERENCE, *(contender.beside for contender in all_of_them if contender.name in names)}
+    return [contender for contender in all_of_them if contender.name in needed]
+
+
 Results = dict[Contender, list[dict[str, float]]]
 """Each contender's figures, a round each, in turn."""
 
@@ -165,6 +174,8 @@ def main() -> None:
     parser = shape_flags(
         "The scorer's forward pass beside PyTorch, MXNet and ONNX Runtime.", rows=16_384, seen=40, signals=15, cross=2
     )
+    names = list(dict.fromkeys(contender.name for contender in contenders(cross=0)))
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of: {'; '.join(names)}")
     given = parser.parse_args()
     if given.rows % BATCH:
         parser.error(f"--rows must be a multiple of {BATCH}")
@@ -177,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         data.write(directory, shape)
-        results: Results = {contender: [] for contender in contenders(given.cross)}
+        results: Results = {contender: [] for contender in chosen(contenders(given.cross), given.only)}
         for _ in range(given.rounds):
             for contender, runs in results.items():
                 runs.append(contender.measure(directory))
