@@ -47,6 +47,7 @@ def make_archives() -> None:
 def _run_application(directory: Path) -> None:
     """Run an application with an executor in a JVM of its own, whose JVMs write archives when they end."""
     options = {f"spark.{kind}.extraJavaOptions": f"-XX:ArchiveClassesAtExit={directory / kind}.jsa" for kind in KINDS}
+    options["spark.sql.warehouse.dir"] = str(directory / "warehouse")  # by default here, wherever that is
     home = directory / "home"
     home.mkdir()
     scoring = {"spark_master": "local-cluster[1,1,1024]", "spark": options | LOCAL_OPTIONS | SMALL_JVMS}
