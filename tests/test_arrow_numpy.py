@@ -67,7 +67,7 @@ WORKER = """if True:
     import pyarrow as pa
     from datetime import UTC, datetime
     from pathlib import Path
-    from propensity.arrow_numpy import arrow_array, repeated_instant, repeated_text
+    from propensity.arrow_numpy import repeated_instant, repeated_text
     from propensity.columns import CUSTOMER_ID, EVENT_TIMESTAMP
     from propensity.features.vectors import lists_from_matrix
     from propensity.scoring.scorer import Scorer

@@ -13,11 +13,7 @@ import pytest
 from propensity import spark_session
 from propensity.spark_classes import KINDS, archive
 from tests import shop
-
-needs_spark = pytest.mark.skipif(
-    importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
-    reason="pyspark or Java isn't installed: make spark",
-)
+from tests.spark import needs_spark
 
 
 def test_without_archives_no_option_is_added(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -25,12 +24,10 @@ from propensity.training.stored_training_set import stored_training_set
 from propensity.training.training_set import training_set
 from propensity.warehouse.lake import Lake
 from tests import shop
+from tests.spark import needs_spark
 
 pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
-        reason="pyspark or Java isn't installed: make spark",
-    ),
+    needs_spark,
     pytest.mark.timeout(900),
     # Spark's own, of pandas and of sockets.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),

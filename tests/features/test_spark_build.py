@@ -5,7 +5,6 @@ One SparkContext serves the module: the engine takes the one that is there, as i
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -50,12 +49,10 @@ from tests.features.worlds import (
     read_contents,
     read_labels,
 )
+from tests.spark import needs_spark
 
 pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
-        reason="pyspark or Java isn't installed: make spark",
-    ),
+    needs_spark,
     pytest.mark.timeout(900),  # on a busy machine
 ]
 

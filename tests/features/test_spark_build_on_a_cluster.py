@@ -6,7 +6,6 @@ that one of them is writing, or after so many signal files, when rows that later
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -26,12 +25,10 @@ from propensity.warehouse.regions import local_midnight
 from tests import shop
 from tests.features.test_spark_build import assert_equal_snapshots, rows_of
 from tests.features.worlds import lake_files
+from tests.spark import needs_spark
 
 pytestmark = [
-    pytest.mark.skipif(
-        importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
-        reason="pyspark or Java isn't installed: make spark",
-    ),
+    needs_spark,
     pytest.mark.slow,
     pytest.mark.timeout(900),  # on a busy machine
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import shutil
 import signal
@@ -35,13 +34,9 @@ from tests.scoring.large_snapshot import (
     start,
 )
 from tests.scoring.watch import Watch
+from tests.spark import needs_spark
 
 HERE = {"PROPENSITY_SCORING__ENGINE": "spark", "PROPENSITY_SCORING__SPARK_MASTER": "local[2]"}
-
-needs_spark = pytest.mark.skipif(
-    importlib.util.find_spec("pyspark") is None or shutil.which("java") is None,
-    reason="pyspark or Java isn't installed: make spark",
-)
 
 
 @pytest.fixture
