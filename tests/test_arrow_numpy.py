@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,8 +10,6 @@ import pytest
 
 from propensity.arrow_numpy import arrow_array, numpy_array, repeated_instant, repeated_text
 from propensity.warehouse.schemas import INSTANT
-from tests import shop
-from tests.training.planted import write
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.int32, np.int64, np.float32, np.float64])
@@ -60,38 +56,3 @@ def test_repeated_instant(instant):
     array = repeated_instant(instant, 3, INSTANT)
     array.validate(full=True)
     assert array.equals(pa.array([instant] * 3, INSTANT))
-
-
-WORKER = """if True:
-    import sys
-    import pyarrow as pa
-    from datetime import UTC, datetime
-    from pathlib import Path
-    from propensity.arrow_numpy import repeated_instant, repeated_text
-    from propensity.columns import CUSTOMER_ID, EVENT_TIMESTAMP
-    from propensity.features.vectors import lists_from_matrix
-    from propensity.scoring.scorer import Scorer
-    from propensity.scoring.spark_engine import SparkTask
-    from propensity.warehouse.schemas import INSTANT
-    import numpy as np
-    batch = pa.RecordBatch.from_arrays(
-        [
-            repeated_text("c1", 2),
-            repeated_instant(datetime(2024, 8, 1, tzinfo=UTC), 2, INSTANT),
-            lists_from_matrix(np.array([[0, 12], [3, 4]], np.int32)),
-            lists_from_matrix(np.array([[2, 3], [3, 1]], np.float32)),
-        ],
-        names=[CUSTOMER_ID, EVENT_TIMESTAMP, "indices", "values"],
-    )
-    assert Scorer.open(Path(sys.argv[1])).score(batch).num_rows == 2
-    print("pandas" in sys.modules)
-"""
-
-
-def test_a_worker_scores_without_pandas(tmp_path):
-    directory = write(tmp_path / "v1")
-    done = subprocess.run(
-        [sys.executable, "-c", WORKER, str(directory)], cwd=shop.ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "False\n"

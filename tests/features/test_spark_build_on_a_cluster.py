@@ -19,7 +19,8 @@ import pytest
 from propensity import columns
 from propensity.api import Platform
 from propensity.features.labels import find_labels
-from propensity.features.snapshots import TABLES, Snapshot, find_snapshot
+from propensity.features.snapshot import Snapshot
+from propensity.features.snapshots import TABLES, find_snapshot
 from propensity.settings import Settings
 from propensity.warehouse.regions import local_midnight
 from tests import shop

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from propensity import columns
 from propensity.features.dictionary_store import load_dictionary
 from propensity.features.feature_store import apply_repository
-from propensity.features.snapshots import Snapshot
+from propensity.features.snapshot import Snapshot
 from propensity.settings import Settings
 from propensity.warehouse.categories import load_categories
 from propensity.warehouse.customer_attributes import import_attributes

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from propensity import columns
-from propensity.features.snapshots import Snapshot, find_snapshot
+from propensity.features.snapshot import Snapshot
+from propensity.features.snapshots import find_snapshot
 from propensity.scoring.parts import parts_of
 from propensity.settings import Settings
 from propensity.warehouse.lake import Lake

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from propensity.features.snapshots import Snapshot
+from propensity.features.snapshot import Snapshot
 from propensity.scoring.job import ScoringJob
 from propensity.scoring.manifests import Staging
 from propensity.scoring.output_forms import FORMS, OutputForm

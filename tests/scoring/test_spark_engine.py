@@ -85,6 +85,31 @@ def test_a_task_that_was_sent_writes_the_same_parts_and_none_twice(home, undistu
     assert published(home) == undisturbed
 
 
+WORKER = """if True:
+    import pickle, sys
+    task, parts = pickle.load(sys.stdin.buffer)
+    assert len(list(task(iter(parts)))) == len(parts)
+    print([name for name in ("pandas", "sqlalchemy", "duckdb", "feast", "mxnet") if name in sys.modules])
+"""
+
+
+def test_a_worker_imports_no_library_that_it_has_no_use_for(home, undisturbed, monkeypatch):
+    """Each takes a good part of the time that a new worker lets its core wait."""
+
+    def in_a_process_of_its_own(settings, job, scorer, staging, parts, progress):
+        artifact = settings.models / job.region / job.model_version
+        sent = pickle.dumps((spark_engine.SparkTask(settings, job, artifact, staging), parts))
+        done = subprocess.run([sys.executable, "-c", WORKER], input=sent, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stdout == b"[]\n"
+
+    monkeypatch.setattr(local_engine, "score_parts", in_a_process_of_its_own)
+    monkeypatch.setattr(service, "created_after", lambda _: datetime.fromisoformat(CREATED))
+    settings = shop.settings_of(home, top_k=4)
+    service.score(settings, as_of_of(settings))
+    assert published(home) == undisturbed
+
+
 def test_small_parts_share_a_task():
     held = parts_of(1_000_000, 8_000)
     assert (len(held), spark_engine.tasks_of(held)) == (62, 31)

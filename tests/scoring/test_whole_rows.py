@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from propensity import columns
-from propensity.features.snapshots import Snapshot
+from propensity.features.snapshot import Snapshot
 from propensity.features.vectors import lists_from_matrix
 from propensity.scoring.job import ScoringJob
 from propensity.scoring.manifests import Staging

@@ -12,7 +12,8 @@ from propensity.api.region import AsOf
 from propensity.api.runs import Runs
 from propensity.features.feature_store import apply_repository, open_feature_store
 from propensity.features.labels import build_labels
-from propensity.features.snapshots import Snapshot, build_snapshots
+from propensity.features.snapshot import Snapshot
+from propensity.features.snapshots import build_snapshots
 from propensity.progress import Progress, silent
 from propensity.scoring.online import materialize
 from propensity.scoring.republishing import Republication

@@ -23,7 +23,7 @@ from propensity.features.events import data_end, event_imports, imports_before
 from propensity.features.generations import run_of_contents
 from propensity.features.instants import instants, microseconds
 from propensity.features.label_rows import LabelRun, label_tables
-from propensity.features.snapshots import Snapshot
+from propensity.features.snapshot import Snapshot
 from propensity.features.staging import stage_events, staging_sql
 from propensity.progress import Progress, silent
 from propensity.spark_session import spark_sql

@@ -15,7 +15,7 @@ from propensity.warehouse.lake import Lake
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from propensity.features.snapshots import Snapshot
+    from propensity.features.snapshot import Snapshot
     from propensity.settings import Settings
 
 

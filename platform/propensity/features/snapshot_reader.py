@@ -21,7 +21,7 @@ from propensity.features.vectors import SEPARATOR
 from propensity.warehouse.lake import Lake
 
 if TYPE_CHECKING:
-    from propensity.features.snapshots import Snapshot
+    from propensity.features.snapshot import Snapshot
     from propensity.settings import Settings
 
 READ = (columns.CUSTOMER_ID, columns.EVENT_TIMESTAMP, columns.INDICES, columns.VALUES)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib import resources
@@ -23,10 +22,11 @@ from propensity.errors import MissingSnapshotError
 from propensity.features.attributes import stage_attributes
 from propensity.features.dictionary_store import FeatureIndices, Occurring
 from propensity.features.events import check_reach, event_imports, imports_before
-from propensity.features.generations import contents_of, run_of_contents
+from propensity.features.generations import run_of_contents
 from propensity.features.instants import instants, microseconds
 from propensity.features.signal_files import SIGNAL_FILES, SignalFile, check_signal_files
 from propensity.features.signal_table import run_signal_file
+from propensity.features.snapshot import Snapshot
 from propensity.features.snapshot_files import SnapshotFiles, signal_entries
 from propensity.features.snapshot_rows import VALUE_DECIMALS, Entries, popularity_sql, sparse_rows
 from propensity.features.staging import stage_events, staging_sql
@@ -57,20 +57,6 @@ AS_OFS_TOGETHER = 52
 """As_ofs built at once: each keeps eight files open, and 1,024 is a usual limit. What is finished stays finished."""
 
 TABLES = (*(columns.feature_view(family) for family in columns.FAMILIES), columns.CATEGORY_POPULARITY)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A finished snapshot (or its labels): its as_of, its run, and its number of customers."""
-
-    as_of: datetime
-    run_id: str
-    rows: int
-
-    @property
-    def contents(self) -> str:
-        """Names what the run was made of: equal for runs of the same inputs."""
-        return contents_of(self.run_id)
 
 
 def build_snapshots(settings: Settings, as_ofs: Sequence[datetime], progress: Progress = silent) -> list[Snapshot]:

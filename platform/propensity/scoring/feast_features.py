@@ -24,7 +24,7 @@ from propensity.warehouse.schemas import FEATURE_SCHEMA
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from propensity.features.snapshots import Snapshot
+    from propensity.features.snapshot import Snapshot
     from propensity.progress import Progress
     from propensity.settings import Settings
 

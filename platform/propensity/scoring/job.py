@@ -23,7 +23,7 @@ from propensity.warehouse.schemas import CLASS_PROPENSITY_SCHEMA, INSTANT, PROPE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from propensity.features.snapshots import Snapshot
+    from propensity.features.snapshot import Snapshot
     from propensity.models.bfloat16 import WeightFormat
     from propensity.models.model import Model
     from propensity.scoring.feast_features import FeastFeatures

@@ -31,7 +31,7 @@ from propensity.warehouse.sql_views import refresh_views
 from propensity.warehouse.unfinished import drop_outdated, unfinished_run
 
 if TYPE_CHECKING:
-    from propensity.features.snapshots import Snapshot
+    from propensity.features.snapshot import Snapshot
     from propensity.settings import Settings
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from propensity.features.dictionary import FeatureDictionary
-    from propensity.features.snapshots import Snapshot
+    from propensity.features.snapshot import Snapshot
     from propensity.settings import Settings
 
 RETRIEVAL_ROWS: Final = 1 << 14

@@ -21,7 +21,8 @@ from propensity.features.instants import instants
 from propensity.features.labels import label_window_end
 from propensity.features.popularity import popularity
 from propensity.features.retrieval import entity_frame, features_job
-from propensity.features.snapshots import TABLES, Snapshot, find_snapshot
+from propensity.features.snapshot import Snapshot
+from propensity.features.snapshots import TABLES, find_snapshot
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.training.examples import Examples
 from propensity.warehouse.categories import Categories, load_categories

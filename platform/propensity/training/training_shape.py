@@ -15,9 +15,10 @@ from propensity import columns
 from propensity.features.dictionary_store import load_dictionary
 from propensity.features.labels import find_labels
 from propensity.features.popularity import popularity
+from propensity.features.snapshot import Snapshot
 from propensity.features.snapshot_reader import read_snapshot, snapshot_files, snapshot_rows
 from propensity.features.snapshot_rows import ROW_GROUP_ROWS
-from propensity.features.snapshots import Snapshot, find_snapshot
+from propensity.features.snapshots import find_snapshot
 from propensity.features.vectors import csr_from_lists, list_pairs
 from propensity.training.encoding import fit_encoder
 from propensity.training.examples import Examples
