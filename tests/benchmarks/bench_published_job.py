@@ -141,7 +141,7 @@ def worker(what: str, home: Path) -> dict[str, float]:
 
 def opening(home: Path, customers: int, categories: int) -> Opening:
     """Measure both in a home whose snapshot has as many row groups as one of all customers, with one row in each."""
-    from propensity.features.snapshot_files import ROW_GROUP_ROWS  # noqa: PLC0415
+    from propensity.features.snapshot_rows import ROW_GROUP_ROWS  # noqa: PLC0415
 
     groups = -(-customers // ROW_GROUP_ROWS)
     arguments = [str(home), str(groups), str(categories), "1"]

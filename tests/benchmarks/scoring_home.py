@@ -7,6 +7,7 @@ python scoring_home.py HOME CUSTOMERS CATEGORIES [ROW_GROUP_ROWS]
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from bench_training_scale import csr, zipf
 
 from propensity import columns
 from propensity.features.dictionary import FeatureDictionary
-from propensity.features.snapshot_rows import ROW_GROUP_ROWS, feature_writer
+from propensity.features.snapshot_rows import ROW_GROUP_ROWS, FeatureFile
 from propensity.models.artifact import TrainingFacts, read_artifact, write_artifact
 from propensity.models.calibration import Calibration
 from propensity.models.encoding import Encoder
@@ -124,7 +125,7 @@ def write_snapshot(settings: Settings, customers: int, categories: int, row_grou
         table = columns.feature_view(family)
         with (
             lake.new_run(table, settings.region, SNAPSHOT, AS_OF) as directory,
-            feature_writer(directory / "part-0.parquet") as writer,
+            closing(FeatureFile(directory / "part-0.parquet", row_group_rows)) as file,
         ):
             for first in range(0, customers, CHUNK):
                 n = min(CHUNK, customers - first)
@@ -134,7 +135,7 @@ def write_snapshot(settings: Settings, customers: int, categories: int, row_grou
                     offsets, index, values = rows.indptr, rows.indices, rows.data
                 else:
                     offsets, index, values = np.zeros(n + 1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32)
-                writer.write_batch(
+                file.write(
                     pa.RecordBatch.from_arrays(
                         [
                             pa.array([f"customer {number:09d}" for number in range(first, first + n)]),
@@ -143,8 +144,7 @@ def write_snapshot(settings: Settings, customers: int, categories: int, row_grou
                             pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.astype(np.float32))),
                         ],
                         schema=FEATURE_SCHEMA,
-                    ),
-                    row_group_rows,
+                    )
                 )
     share = np.full(categories, 0.01, np.float32)
     with lake.new_run(columns.CATEGORY_POPULARITY, settings.region, SNAPSHOT, AS_OF) as directory:

@@ -13,19 +13,17 @@ import pyarrow as pa
 from propensity import columns
 from propensity.features.snapshot_rows import (
     ROUNDING_OFFSET,
-    ROW_GROUP_ROWS,
     VALUE_DECIMALS,
     Entries,
+    FeatureFile,
     Origin,
     feature_batch,
-    feature_writer,
     popularity_sql,
     write_popularity,
 )
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow.parquet as pq
     from scipy.sparse import csr_matrix
 
     from propensity.warehouse.lake import Lake
@@ -71,7 +69,7 @@ class SnapshotFiles:
         self._buyers = np.zeros((len(runs), len(categories)), np.int64)
         self._customers = np.zeros(len(runs), np.int64)
         self._stack = ExitStack()
-        self._writers: dict[tuple[str, datetime], pq.ParquetWriter] = {}
+        self._writers: dict[tuple[str, datetime], FeatureFile] = {}
         self.n_rows = 0
 
     def __enter__(self) -> Self:
@@ -86,7 +84,7 @@ class SnapshotFiles:
             for family in columns.FAMILIES:
                 table = columns.feature_view(family)
                 directory = stack.enter_context(self._lake.new_run(table, self._region, run_id, as_of))
-                self._writers[family, as_of] = feature_writer(directory / "part-0.parquet")
+                self._writers[family, as_of] = FeatureFile(directory / "part-0.parquet")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -120,7 +118,7 @@ class SnapshotFiles:
                 continue
             names = self._customer_id.slice(first, last - first)
             origin = Origin(as_of, self._created, self._region, run_id)
-            self._writers[family, as_of].write_batch(feature_batch(names, rows, first, origin), ROW_GROUP_ROWS)
+            self._writers[family, as_of].write(feature_batch(names, rows, first, origin))
 
     def count_popularity(self, connection: duckdb.DuckDBPyConnection, event_types: tuple[str, ...], days: int) -> None:
         """Add the bucket's customers who acted in each category in the `days` before each as_of."""

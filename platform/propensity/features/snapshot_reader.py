@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from propensity import columns
 from propensity.errors import MissingSnapshotError, WarehouseError
+from propensity.features.regrouping import regrouped
 from propensity.features.vectors import SEPARATOR
 from propensity.warehouse.lake import Lake
 
@@ -86,7 +87,7 @@ def read_snapshot(
             view = columns.feature_view(family)
             pieces = _pieces(snapshot_files(settings, snapshot, view), rows, batch_rows, READ)
             stack.callback(pieces.close)  # an iterator that isn't read to its end has a file open
-            streams[view] = _batches(pieces, batch_rows)
+            streams[view] = regrouped(pieces, batch_rows)
         while True:
             parts = {view: next(stream, None) for view, stream in streams.items()}
             first_view, first = next(iter(parts.items()))
@@ -108,14 +109,14 @@ def snapshot_customers(settings: Settings, snapshot: Snapshot, batch_rows: int) 
     """Yield the snapshot's customers in the order of its rows, `batch_rows` at a time; raises as `read_snapshot`."""
     files = snapshot_files(settings, snapshot, columns.feature_view(columns.FAMILIES[0]))
     with closing(_pieces(files, None, batch_rows, [columns.CUSTOMER_ID])) as pieces:
-        for batch in _batches(pieces, batch_rows):
+        for batch in regrouped(pieces, batch_rows):
             yield batch.column(0)
 
 
 def read_rows(file: Path, batch_rows: int, rows: range) -> Iterator[pa.RecordBatch]:
     """Yield rows of a file with the columns of `read_snapshot`'s batches, in batches like those. Read-only."""
     with closing(_pieces([file], rows, batch_rows, None)) as pieces:
-        yield from _batches(pieces, batch_rows)
+        yield from regrouped(pieces, batch_rows)
 
 
 def _pieces(
@@ -151,23 +152,6 @@ def _of_file(
             yield wanted
         if left == 0:
             return
-
-
-def _batches(pieces: Iterator[pa.RecordBatch], batch_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in batches of `batch_rows`, the last one fewer."""
-    held: list[pa.RecordBatch] = []
-    for piece in pieces:
-        held.append(piece)
-        while sum(part.num_rows for part in held) >= batch_rows:
-            whole = _joined(held)
-            yield whole.slice(0, batch_rows)
-            held = [whole.slice(batch_rows)] if whole.num_rows > batch_rows else []
-    if held:
-        yield _joined(held)
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _row_groups(metadata: pq.FileMetaData, rows: range) -> tuple[list[int], int]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.sparse import coo_matrix, csr_matrix
 
+from propensity.features.regrouping import Regrouping
 from propensity.warehouse.schemas import FEATURE_SCHEMA, INSTANT, POPULARITY_SCHEMA
 
 if TYPE_CHECKING:
@@ -76,8 +77,33 @@ def sparse_rows(entries: list[Entries], n_rows: int) -> csr_matrix:
     return matrix
 
 
+class FeatureFile:
+    """A feature table's new file, whose row groups have as many rows each, but for the last, however rows come.
+
+    So a part of a scoring, which is a number of row groups or an even share of one, reads nothing in vain.
+    """
+
+    def __init__(self, file: Path, row_group_rows: int = ROW_GROUP_ROWS) -> None:
+        """Open it."""
+        self._writer = feature_writer(file)
+        self._groups, self._row_group_rows = Regrouping(row_group_rows), row_group_rows
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Append rows; those of a row group that isn't full yet are held."""
+        for group in self._groups.add(rows):
+            self._writer.write_batch(group, self._row_group_rows)
+
+    def close(self) -> None:
+        """Write the last row group and the footer."""
+        try:
+            if (rest := self._groups.rest()) is not None:
+                self._writer.write_batch(rest, self._row_group_rows)
+        finally:
+            self._writer.close()
+
+
 def feature_writer(file: Path) -> pq.ParquetWriter:
-    """Open a feature table's new file.
+    """Open a feature table's new file, for who gives it whole row groups.
 
     A snapshot is read more often than written: by each training, evaluation and scoring. LZ4 is read much faster than
     zstd, for few more bytes where a dictionary comes first: most values are counts, and few different ones.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from propensity import columns
 from propensity.errors import WarehouseError
 from propensity.features.feature_store import open_feature_store
+from propensity.features.regrouping import regrouped
 from propensity.features.retrieval import features_job
 from propensity.features.snapshot_reader import snapshot_customers, snapshot_rows
 from propensity.features.vectors import SEPARATOR
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 RETRIEVAL_ROWS: Final = 1 << 20
 """Customers asked for at once: each retrieval reads the keys of all snapshots within the ttl."""
 ROW_GROUP_ROWS: Final = 1 << 13
-"""Fixed, so that the file's bytes follow from its rows, however Feast's store cuts them."""
+"""Fixed, and each column in one piece, since pages are cut by pieces too, so that the file's bytes follow from its
+rows, however Feast's store cuts them."""
 
 _LISTS: Final = [columns.INDICES, columns.VALUES]
 _SCHEMA: Final = pa.schema(
@@ -80,7 +82,7 @@ def feast_features(settings: Settings, snapshot: Snapshot, progress: Progress) -
         file = directory / "features.parquet"
         with pq.ParquetWriter(file, _SCHEMA) as writer:
 
-            def retrieved() -> Iterator[pa.Table]:
+            def retrieved() -> Iterator[pa.RecordBatch]:
                 nonlocal done
                 for customers in snapshot_customers(settings, snapshot, RETRIEVAL_ROWS):
                     ids, start = customers.to_numpy(zero_copy_only=False), 0
@@ -90,26 +92,14 @@ def feast_features(settings: Settings, snapshot: Snapshot, progress: Progress) -
                             raise _other_rows(snapshot)
                         start += batch.num_rows
                         progress("retrieving", done + start, total)
-                        yield pa.Table.from_batches([batch]).select(_SCHEMA.names).cast(_SCHEMA)
+                        yield batch.select(_SCHEMA.names).cast(_SCHEMA)
                     if start != len(ids):
                         raise _other_rows(snapshot)
                     done += start
 
-            for rows in _row_groups(retrieved()):
-                writer.write_table(rows)
+            for rows in regrouped(retrieved(), ROW_GROUP_ROWS):
+                writer.write_batch(rows)
         yield FeastFeatures(file, sha256_of(file))
-
-
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the rows ROW_GROUP_ROWS at a time, each column in one piece: pages are cut by pieces, too."""
-    held = _SCHEMA.empty_table()
-    for table in tables:
-        held = pa.concat_tables([held, table])
-        while held.num_rows >= ROW_GROUP_ROWS:
-            yield held.slice(0, ROW_GROUP_ROWS).combine_chunks()
-            held = held.slice(ROW_GROUP_ROWS)
-    if held.num_rows:
-        yield held.combine_chunks()
 
 
 def _other_rows(snapshot: Snapshot) -> WarehouseError:
