@@ -159,7 +159,7 @@ def spark_context(settings: Settings, name: str, options: Mapping[str, str] = NO
     try:
         yield context
     finally:
-        context.stop()
+        _stop(context)
 
 
 @contextmanager
@@ -234,6 +234,16 @@ def _interrupts_as_before() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
+
+
+def _stop(context: Any) -> None:
+    """Stop a context, but don't wait for its server of accumulators, which looks once a second whether to end."""
+    server, context._accumulatorServer = getattr(context, "_accumulatorServer", None), None  # noqa: SLF001 - see above
+    try:
+        context.stop()
+    finally:
+        if server is not None:
+            threading.Thread(target=server.shutdown, name="accumulators", daemon=True).start()
 
 
 def _reason(error: Exception, said: str) -> str:
