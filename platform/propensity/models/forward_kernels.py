@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from propensity.compiled import compiled
+from propensity.compiled import compiled, compiled_in_any_order
 from propensity.models.exponential import exponential
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def rectify_pairs(
             flow[p, j] = max(value, np.float32(0.0))
 
 
-@compiled
+@compiled_in_any_order
 def add_own(
     flow: Floats, weight: Floats, linear: Floats, position: Ints, signals: Floats, own: Floats, low: int, high: int,
     first: int,
@@ -71,27 +71,15 @@ def add_own(
         high: Pair after the last.
         first: The block's first pair.
     """
-    width, n_signals = weight.shape[1] // 4 * 4, signals.shape[1] // 4 * 4
     for pair in range(low, high):
         p, n = pair - low, position[pair]
         for k in range(weight.shape[0]):
-            # Four sums at a time don't wait for each other, and share the processor's vectors.
-            a, b, c, d = linear[n, k, signals.shape[1]], np.float32(0.0), np.float32(0.0), np.float32(0.0)
-            for j in range(0, width, 4):
-                a += flow[p, j] * weight[k, j]
-                b += flow[p, j + 1] * weight[k, j + 1]
-                c += flow[p, j + 2] * weight[k, j + 2]
-                d += flow[p, j + 3] * weight[k, j + 3]
-            for s in range(0, n_signals, 4):
-                a += linear[n, k, s] * signals[pair, s]
-                b += linear[n, k, s + 1] * signals[pair, s + 1]
-                c += linear[n, k, s + 2] * signals[pair, s + 2]
-                d += linear[n, k, s + 3] * signals[pair, s + 3]
-            for j in range(width, weight.shape[1]):
-                a += flow[p, j] * weight[k, j]
-            for s in range(n_signals, signals.shape[1]):
-                b += linear[n, k, s] * signals[pair, s]
-            own[pair - first, k] = (a + b) + (c + d)
+            of_layer, of_signals = np.float32(0.0), linear[n, k, signals.shape[1]]
+            for j in range(weight.shape[1]):
+                of_layer += flow[p, j] * weight[k, j]
+            for s in range(signals.shape[1]):
+                of_signals += linear[n, k, s] * signals[pair, s]
+            own[pair - first, k] = of_layer + of_signals
 
 
 @compiled
