@@ -154,7 +154,7 @@ def test_chunks_are_the_whole(rows, monkeypatch):
     assert list(forward.margins(rows.slice(0, 0), PRIOR, AS_OF[:0], 2)) == []
 
 
-@pytest.mark.parametrize("width", [1, 7, 64, 100])
+@pytest.mark.parametrize("width", [1, 7, 64, 100, 300])
 def test_the_sparse_product_is_scipys(width):
     rng = np.random.default_rng(width)
     rows = scipy.sparse.random(50, 200, 0.1, "csr", np.float32, random_state=rng)

@@ -1,14 +1,16 @@
 """The product of sparse rows and a weight: the first layer of every net, in training and in scoring.
 
-Its arithmetic is little; what takes time is fetching weight rows, most of which no cache holds.
+Its arithmetic is little; what takes time is fetching weight rows, most of which no cache holds. So those of the next
+entries are on their way while the last ones are added up.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from propensity.compiled import compiled
 from propensity.models.bfloat16 import widened
+from propensity.models.prefetch import prefetch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Weights = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
     Ints = npt.NDArray[np.int32]
+
+LINE: Final = 16
+"""Weights in a cache line, of 32 bits."""
+AHEAD: Final = 256
+"""Weights of a row that are asked for ahead of time; what follows them the processor foresees."""
 
 
 @compiled
@@ -37,11 +44,15 @@ def add_product(
         high: Row after the last.
         first: See above.
     """
+    ahead = min(weight.shape[1], AHEAD)
     for row in range(low, high):
         o, start, stop = row - first, indptr[row], indptr[row + 1]
         whole = start + (stop - start) // 8 * 8
         # Eight at a time: `out` is read and written once for them, and as many weight rows are on their way at once.
         for i in range(start, whole, 8):
+            for next_one in range(min(i + 8, len(indices)), min(i + 16, len(indices))):  # of the next row, too
+                for j in range(0, ahead, LINE):
+                    prefetch(weight, indices[next_one], j)
             a, b, c, d, e, f, g, h = (
                 values[i], values[i + 1], values[i + 2], values[i + 3],
                 values[i + 4], values[i + 5], values[i + 6], values[i + 7],
