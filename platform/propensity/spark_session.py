@@ -279,12 +279,20 @@ def _told(error: Exception, settings: Settings) -> str:
 
 def _cause(error: Exception) -> str:
     """Return what a worker raised, else what Spark says, in a line."""
-    # At a line's beginning, or a Java class behind what wraps it: `SparkException: Job …: java.io.IOException: …`
-    found = r"^(?:: |.*: (?=\w+\.\w+\.))?(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$"
-    causes = re.findall(found, str(error), re.MULTILINE)
-    of_spark = ("Spark", "Py4J", "Python")
-    told = [f"{name}: {text}" for name, text in causes if not name.startswith(of_spark)]
-    told += [text for name, text in causes if name.startswith("Spark")]
+    told = raised(error) or [text for name, text in _errors(error) if name.startswith("Spark")]
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = told[0] if told else lines[0]
     return line if line.endswith((".", "!", "?")) else f"{line}."
+
+
+def raised(error: Exception) -> list[str]:
+    """Return in a line each what workers, or Java below Spark, raised, as Spark's own error tells of it."""
+    of_spark = ("Spark", "Py4J", "Python")
+    return [f"{name}: {text}" for name, text in _errors(error) if not name.startswith(of_spark)]
+
+
+def _errors(error: Exception) -> list[tuple[str, str]]:
+    """Return the errors in an error's text: the name of each and what it says."""
+    # At a line's beginning, or a Java class behind what wraps it: `SparkException: Job …: java.io.IOException: …`
+    found = r"^(?:: |.*: (?=\w+\.\w+\.))?(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$"
+    return re.findall(found, str(error), re.MULTILINE)

@@ -33,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 import training_step_data as data
+from blas_kernel import blas_kernel
 from peer_environment import PEERS, has_torch
 from shape_flags import shape_flags, shape_of
 
@@ -182,8 +183,8 @@ def main() -> None:
     shape = shape_of(given, batch=BATCH, steps=given.rows // BATCH, positives=1, seen=given.seen, signals=given.signals)
     print(
         f"{shape.features:,} features, {shape.non_zeros} a row, {shape.hidden[0]}-{shape.hidden[1]}-{shape.outputs:,}; "
-        f"{shape.seen} seen categories, {shape.signals} signals each; {shape.rows:,} rows, {CORES} cores; "
-        f"medians of {given.rounds} rounds"
+        f"{shape.seen} seen categories, {shape.signals} signals each; {shape.rows:,} rows, {CORES} cores, "
+        f"{blas_kernel()}; medians of {given.rounds} rounds"
     )
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

@@ -25,6 +25,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from blas_kernel import blas_kernel
+
 HERE = Path(__file__).resolve().parent
 FORMS = ("full", "compact", "above_threshold", "top_k")
 DISK_BYTES, DISK_BLOCK = 2**31, 2**23
@@ -121,7 +123,7 @@ def measure(directory: Path, customers: int, options: argparse.Namespace) -> Non
     subprocess.run(["sync"], check=True)
     threads = {"PROPENSITY_THREADS": str(options.threads)}
     speed, rates = worker("disk", directory), [worker("compute", home, **threads)["rows"]]
-    print(f"{customers:,} customers, {options.categories:,} categories, {options.threads} threads")
+    print(f"{customers:,} customers, {options.categories:,} categories, {options.threads} threads, {blas_kernel()}")
     print(f"disk {speed['cached'] / 1e6:,.0f} MB/s, direct {speed['direct'] / 1e6:,.0f} MB/s")
     print("form               rows/s  of compute  of disk  of direct  CPU µs/row  bytes/row  peak MB")
     for form in options.forms:

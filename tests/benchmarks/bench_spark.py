@@ -27,6 +27,8 @@ from statistics import mean
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from blas_kernel import blas_kernel
+
 if TYPE_CHECKING:
     from tests.scoring.spark_cluster import Cluster
 
@@ -175,7 +177,7 @@ def measure(directory: Path, options: argparse.Namespace) -> None:
     shutil.rmtree(home)
     local = {name: mean((local[name], again[name])) for name in local}
     rate = local["rows"] / local["seconds"]
-    print(f"{options.customers:,} customers, {options.categories:,} categories, {CORES} cores")
+    print(f"{options.customers:,} customers, {options.categories:,} categories, {CORES} cores, {blas_kernel()}")
     print("engine            rows/s  of local  CPU µs/row  of it JVM  peak MB of a Python  of a JVM")
     for name, taken, used in (
         ("local", local["seconds"], local | {"jvm": 0.0, "peak_jvm": 0.0}),

@@ -8,7 +8,6 @@ machines see the home under the same path.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
@@ -23,7 +22,7 @@ from propensity.scoring.behind import Behind, flushing
 from propensity.scoring.part_file import PartFile, score_part
 from propensity.scoring.parts import parts_of
 from propensity.scoring.process_memory import settle_memory
-from propensity.spark_session import SMALL_JVMS, spark_context, why_it_stopped
+from propensity.spark_session import SMALL_JVMS, raised, spark_context, why_it_stopped
 from propensity.spark_waiting import idle_told
 
 if TYPE_CHECKING:
@@ -188,8 +187,5 @@ def _ended(context: Any, job: ScoringJob) -> int:
 
 def _told(error: Exception, settings: Settings) -> str:
     """Return in a line what a task raised, else why Spark ended."""
-    # The worker's own error is the last line of the traceback that Spark hands on.
-    causes = re.findall(r"^(?:\w+\.)*(\w+(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-    raised = [f"{name}: {text}" for name, text in causes if not name.startswith("Spark")]
-    ended = "stopped SparkContext" in str(error)
-    return raised[0] if raised and not ended else why_it_stopped(settings)
+    told = raised(error)
+    return told[0] if told and "stopped SparkContext" not in str(error) else why_it_stopped(settings)
