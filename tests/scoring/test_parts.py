@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propensity import columns
-from propensity.features.snapshot_reader import READ, _batches, _pieces
+from propensity.features.regrouping import regrouped
+from propensity.features.snapshot_reader import READ, _pieces
 from propensity.scoring.parts import (
     FEWEST_HELD_ROWS,
     FEWEST_ROWS,
@@ -103,7 +104,7 @@ def test_a_range_is_read_in_full_batches_however_files_and_row_groups_cut_it(spa
             with pq.ParquetWriter(path, sparse.schema) as writer:
                 for begin, end in groups:
                     writer.write_table(sparse.slice(begin, end - begin), row_group_size=1000)
-        batches = list(_batches(_pieces(paths, range(start, stop), batch_rows, READ), batch_rows))
+        batches = list(regrouped(_pieces(paths, range(start, stop), batch_rows, READ), batch_rows))
         assert sum(batch.num_rows for batch in _pieces(paths, None, batch_rows, None)) == 1000
     assert [batch.num_rows for batch in batches] == [
         min(batch_rows, stop - first) for first in range(start, stop, batch_rows)
