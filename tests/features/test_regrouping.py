@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from propensity.features.regrouping import Regrouping, regrouped
-from propensity.features.snapshot_rows import FeatureFile
+from propensity.features.snapshot_rows import HELD_ROWS, ROW_GROUP_ROWS, FeatureFile, row_group_rows
 from propensity.warehouse.schemas import FEATURE_SCHEMA
 
 N_ROWS = 100
@@ -79,3 +79,8 @@ def test_a_feature_file_is_the_same_however_rows_come(tmp_path, seed):
     sizes = [found.metadata.row_group(number).num_rows for number in range(found.num_row_groups)]
     assert sizes == [16] * 6 + [4]
     assert found.read().equals(rows)
+
+
+def test_snapshots_that_are_written_at_once_hold_a_bounded_number_of_rows():
+    assert [row_group_rows(n) for n in (1, 8, 9, 52)] == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 8_192, 2_048]
+    assert all(n * row_group_rows(n) <= HELD_ROWS for n in range(1, 100))

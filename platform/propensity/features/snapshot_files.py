@@ -19,6 +19,7 @@ from propensity.features.snapshot_rows import (
     Origin,
     feature_batch,
     popularity_sql,
+    row_group_rows,
     write_popularity,
 )
 
@@ -80,11 +81,12 @@ class SnapshotFiles:
         return self
 
     def _open(self, stack: ExitStack) -> None:
+        group_rows = row_group_rows(len(self._runs))
         for as_of, run_id in self._runs.items():
             for family in columns.FAMILIES:
                 table = columns.feature_view(family)
                 directory = stack.enter_context(self._lake.new_run(table, self._region, run_id, as_of))
-                self._writers[family, as_of] = FeatureFile(directory / "part-0.parquet")
+                self._writers[family, as_of] = FeatureFile(directory / "part-0.parquet", group_rows)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -31,6 +31,9 @@ ROUNDING_OFFSET = 1.2345e-9
 ROW_GROUP_ROWS = 16_384
 """Who reads a range of rows, as each part of a scoring does, decodes at most so many before it that it doesn't want."""
 
+HELD_ROWS = 8 * ROW_GROUP_ROWS
+"""Of all snapshots that are written at once: each holds those of a row group that isn't full. Some hundreds of MB."""
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -77,27 +80,33 @@ def sparse_rows(entries: list[Entries], n_rows: int) -> csr_matrix:
     return matrix
 
 
+def row_group_rows(snapshots: int) -> int:
+    """Return the rows of a row group where so many snapshots are written at once: ROW_GROUP_ROWS or an even share."""
+    share = max(1, HELD_ROWS // max(1, snapshots))
+    return min(ROW_GROUP_ROWS, 1 << (share.bit_length() - 1))
+
+
 class FeatureFile:
     """A feature table's new file, whose row groups have as many rows each, but for the last, however rows come.
 
     So a part of a scoring, which is a number of row groups or an even share of one, reads nothing in vain.
     """
 
-    def __init__(self, file: Path, row_group_rows: int = ROW_GROUP_ROWS) -> None:
+    def __init__(self, file: Path, group_rows: int) -> None:
         """Open it."""
         self._writer = feature_writer(file)
-        self._groups, self._row_group_rows = Regrouping(row_group_rows), row_group_rows
+        self._groups, self._group_rows = Regrouping(group_rows), group_rows
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Append rows; those of a row group that isn't full yet are held."""
         for group in self._groups.add(rows):
-            self._writer.write_batch(group, self._row_group_rows)
+            self._writer.write_batch(group, self._group_rows)
 
     def close(self) -> None:
         """Write the last row group and the footer."""
         try:
             if (rest := self._groups.rest()) is not None:
-                self._writer.write_batch(rest, self._row_group_rows)
+                self._writer.write_batch(rest, self._group_rows)
         finally:
             self._writer.close()
 
