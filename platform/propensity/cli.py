@@ -7,6 +7,8 @@ by Ctrl-C.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import subprocess
@@ -78,6 +80,7 @@ def main() -> None:
     # Feast's sqlite store reads naive local times; see features.feature_store.
     os.environ["TZ"] = "UTC"
     time.tzset()
+    atexit.register(gc.freeze)  # else the last collection goes through all that libraries have left: half a second
     warnings.filterwarnings("ignore")  # libraries' deprecations are for our tests, not for our users
     before = signal.signal(signal.SIGINT, _stop)
     try:
