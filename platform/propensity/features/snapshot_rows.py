@@ -82,8 +82,7 @@ def sparse_rows(entries: list[Entries], n_rows: int) -> csr_matrix:
 
 def row_group_rows(snapshots: int) -> int:
     """Return the rows of a row group where so many snapshots are written at once: ROW_GROUP_ROWS or an even share."""
-    share = max(1, HELD_ROWS // max(1, snapshots))
-    return min(ROW_GROUP_ROWS, 1 << (share.bit_length() - 1))
+    return min(ROW_GROUP_ROWS, 1 << ((HELD_ROWS // snapshots).bit_length() - 1))
 
 
 class FeatureFile:
@@ -95,18 +94,18 @@ class FeatureFile:
     def __init__(self, file: Path, group_rows: int) -> None:
         """Open it."""
         self._writer = feature_writer(file)
-        self._groups, self._group_rows = Regrouping(group_rows), group_rows
+        self._groups = Regrouping(group_rows)
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Append rows; those of a row group that isn't full yet are held."""
         for group in self._groups.add(rows):
-            self._writer.write_batch(group, self._group_rows)
+            self._writer.write_batch(group)
 
     def close(self) -> None:
         """Write the last row group and the footer."""
         try:
             if (rest := self._groups.rest()) is not None:
-                self._writer.write_batch(rest, self._group_rows)
+                self._writer.write_batch(rest)
         finally:
             self._writer.close()
 
